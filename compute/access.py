@@ -1,0 +1,74 @@
+"""Who may do what in a workspace: the only place that compares roles.
+
+To people who are not members a workspace and everything in it does not exist (404); members who may look but not
+do get :class:`Forbidden` with a sentence (403, ``config.middleware``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec
+
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+
+from compute.errors import Forbidden
+from compute.models import Membership, Role, Workspace
+
+P = ParamSpec("P")
+RANK = {Role.VIEWER: 0, Role.MEMBER: 1, Role.ADMIN: 2}
+LAST_WORKSPACE = "workspace"
+
+
+class WorkspaceRequest(HttpRequest):
+    """A signed-in member's request inside a workspace."""
+
+    user: Any
+    workspace: Workspace
+    membership: Membership
+
+
+def membership_of(user: Any, workspace: Workspace | str) -> Membership:
+    """The user's membership with its workspace and cluster, in one query. Raises ``Http404`` for non-members."""
+    name = workspace.name if isinstance(workspace, Workspace) else workspace
+    memberships = Membership.objects.select_related("workspace__cluster", "workspace__default_pool", "user")
+    membership = memberships.filter(user=user, workspace__name=name, user__is_active=True).first()
+    if membership is None:
+        raise Http404("No such workspace.")
+    return membership
+
+
+def has_role(membership: Membership, role: Role) -> bool:
+    return RANK[Role(membership.role)] >= RANK[role]
+
+
+def require_role(membership: Membership, role: Role, to: str) -> None:
+    """Raises :class:`Forbidden` unless the member has at least this role. ``to`` completes "… can ___"."""
+    if not has_role(membership, role):
+        people = "Members and admins" if role == Role.MEMBER else "Only admins"
+        raise Forbidden(f"{people} of {membership.workspace.display_name} can {to}. Ask an admin of the workspace.")
+
+
+def require_owner_or_admin(membership: Membership, owner_id: int | None, to: str) -> None:
+    """For things that have an owner: their owner (while at least a member) or an admin of the workspace."""
+    require_role(membership, Role.MEMBER, to)
+    if owner_id != membership.user_id and not has_role(membership, Role.ADMIN):
+        raise Forbidden(f"Only the owner and admins of {membership.workspace.display_name} can {to}.")
+
+
+def workspace_view(
+    view: Callable[Concatenate[Any, P], HttpResponse],
+) -> Callable[..., HttpResponse]:
+    """A view inside ``/w/<workspace>/``: signed in, a member; sets ``request.workspace`` and ``request.membership``."""
+
+    @login_required
+    @wraps(view)
+    def wrapped(request: Any, workspace: str, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        request.membership = membership_of(request.user, workspace)
+        request.workspace = request.membership.workspace
+        if request.session.get(LAST_WORKSPACE) != workspace:
+            request.session[LAST_WORKSPACE] = workspace
+        return view(request, *args, **kwargs)
+
+    return wrapped

@@ -1,0 +1,29 @@
+"""Drivers, by the name that a ``Cluster`` row holds."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from compute.clusters.base import Driver
+
+if TYPE_CHECKING:
+    from compute.models import Cluster
+
+DRIVERS = {
+    "local": ("Local processes", "compute.clusters.local:LocalDriver"),
+}
+CHOICES = [(name, label) for name, (label, _) in DRIVERS.items()]
+
+
+@lru_cache(maxsize=64)
+def _build(driver: str, name: str) -> Driver:
+    module, _, attribute = DRIVERS[driver][1].partition(":")
+    built: Driver = getattr(import_module(module), attribute)(name)
+    return built
+
+
+def driver_for(cluster: Cluster) -> Driver:
+    """The driver of a cluster, built once per process and cluster. Raises ``KeyError`` for an unknown driver."""
+    return _build(cluster.driver, cluster.name)

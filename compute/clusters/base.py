@@ -1,0 +1,108 @@
+"""What every driver can do. See ``docs/architecture.md`` for how to add one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from compute.workload import Claim, Observation, Workload
+
+
+class ClusterError(Exception):
+    """A cluster refused or could not be reached.
+
+    ``reason`` is a stable CamelCase word, ``str(error)`` a sentence for the user. ``retryable`` tells the
+    reconcile task whether trying again later can help.
+    """
+
+    def __init__(self, reason: str, message: str, *, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.retryable = retryable
+
+
+@dataclass(frozen=True)
+class Health:
+    """``ok`` and, when not, one sentence per problem; ``notes`` are facts worth showing an operator."""
+
+    ok: bool
+    version: str = ""
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What the cluster has in all: ``cpu`` in cores, ``memory`` in bytes, ``gpus`` by resource name."""
+
+    cpu: float
+    memory: int
+    gpus: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a workload, in the cluster's words. ``kind`` is "Normal" or "Warning"."""
+
+    at: datetime
+    kind: str
+    reason: str
+    message: str
+
+
+class Driver(Protocol):
+    """A cluster as Slipway uses it.
+
+    ``apply``, ``pause``, ``remove``, ``ensure_claim`` and ``delete_claim`` are idempotent, return at once (they never
+    wait for readiness) and raise :class:`ClusterError` only. ``watch`` is the controller's.
+    """
+
+    def offers(self, image: str) -> str:
+        """Empty if this cluster can run the image reference, else one sentence saying why not."""
+
+    def apply(self, workload: Workload) -> None:
+        """Make the workload run at its revision (claims included). Safe to repeat, also after a crash half-way."""
+
+    def pause(self, namespace: str, name: str) -> None:
+        """Release the compute of a workload, keep every claim. Unknown names are fine."""
+
+    def remove(self, namespace: str, name: str) -> None:
+        """Remove everything of the workload but its claims. Unknown names are fine."""
+
+    def watch(self, stop: Stop) -> Iterator[Observation]:
+        """Yield an Observation for every workload now, and again whenever one changed, until ``stop.is_set()``.
+
+        A removed workload is yielded once more with ``exists=False, retained=False``. Yields at least every few
+        seconds per workload that is not settled. Never raises for one bad workload.
+        """
+
+    def observe(self, namespace: str, name: str) -> Observation:
+        """One workload now; ``exists=False, retained=False`` if the cluster knows nothing of it."""
+
+    def logs(self, namespace: str, name: str, tail: int = 200) -> str:
+        """The last ``tail`` lines that the IDE (or the failing step) wrote; empty if there are none."""
+
+    def events(self, namespace: str, name: str) -> list[Event]:
+        """What happened to the workload, oldest first."""
+
+    def ensure_claim(self, namespace: str, claim: Claim) -> None:
+        """Make the claim exist; an existing one is left as it is."""
+
+    def delete_claim(self, namespace: str, name: str) -> None:
+        """Delete a claim and its data for good. Only ``storage.services`` calls this."""
+
+    def capacity(self) -> Capacity | None:
+        """What the cluster has in all, or None when it cannot tell."""
+
+    def health(self) -> Health:
+        """Whether the cluster can be used now, with a sentence per problem."""
+
+
+class Stop(Protocol):
+    """The part of ``threading.Event`` that a watch needs."""
+
+    def is_set(self) -> bool: ...
+
+    def wait(self, timeout: float | None = None) -> bool: ...

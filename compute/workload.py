@@ -1,0 +1,146 @@
+"""The contract between Slipway and a cluster: plain values, no Django rows, no Kubernetes objects.
+
+A :class:`Workload` is everything a session asks of a cluster; an :class:`Observation` is everything a
+cluster says of one workload. Drivers (``compute/clusters``) turn the first into running things and
+produce the second; nothing else crosses the line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class Step(StrEnum):
+    """The four things that happen while a session is Pending, in their order."""
+
+    COMPUTE = "compute"
+    IMAGE = "image"
+    STORAGE = "storage"
+    SERVER = "server"
+
+
+class StepState(StrEnum):
+    WAITING = "waiting"
+    ACTIVE = "active"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A persistent volume claim that must exist before the workload runs. ``size`` is a Kubernetes quantity."""
+
+    name: str
+    size: str
+    access_mode: str = "ReadWriteOnce"
+    storage_class: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Mount:
+    """Where a claim appears inside the session. ``path`` is absolute and normalised."""
+
+    claim: str
+    path: str
+    read_only: bool = False
+    home: bool = False
+
+
+@dataclass(frozen=True)
+class InitScript:
+    """A POSIX shell script that runs to its end before the IDE starts; a non-zero exit fails the session."""
+
+    name: str
+    script: str
+
+
+@dataclass(frozen=True)
+class Resources:
+    """``cpu`` in cores and ``memory`` as Kubernetes quantities ("500m", "2Gi"); ``gpus`` counts ``gpu_resource``."""
+
+    cpu: str
+    memory: str
+    gpus: int = 0
+    gpu_resource: str = ""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How to see that the IDE answers: a GET of ``path`` whose status is in ``statuses``."""
+
+    path: str
+    statuses: tuple[int, ...] = (200,)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One session as a cluster is to run it. ``secret_env`` differs from ``env`` only in how it must be kept.
+
+    ``revision`` changes exactly when the running thing must be replaced by a new one (each launch, resume or retry);
+    applying the same revision again is a no-op on a cluster that already has it.
+    ``start_timeout`` is in seconds.
+    """
+
+    name: str
+    namespace: str
+    revision: int
+    image: str
+    ide: str
+    token: str
+    port: int
+    resources: Resources
+    owner: str
+    env: dict[str, str] = field(default_factory=dict)
+    secret_env: dict[str, str] = field(default_factory=dict)
+    claims: tuple[Claim, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    init_scripts: tuple[InitScript, ...] = ()
+    node_selector: dict[str, str] = field(default_factory=dict)
+    tolerations: tuple[dict[str, str], ...] = ()
+    probe: Probe = Probe("/")
+    labels: dict[str, str] = field(default_factory=dict)
+    start_timeout: int = 300
+
+
+@dataclass(frozen=True)
+class StepStatus:
+    """What the cluster knows of one step; times are aware datetimes, ``message`` one sentence or empty."""
+
+    step: Step
+    state: StepState
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a cluster says of one workload at one moment.
+
+    ``exists``: the cluster holds anything of the workload that uses compute or is about to (processes, pods).
+    ``retained``: the cluster still remembers the workload (a paused one has no processes but is retained).
+    ``revision``: the revision of the workload that the rest of the fields speak of (0: none).
+    ``ready``: the IDE answers its probe at ``endpoint`` (``IP:port`` or ``unix:/path``).
+    ``failed``: the cluster has given up; ``reason`` is a CamelCase word, ``message`` a sentence for the user.
+    ``warnings``: things the user should know that stop nothing (a read-only mount that cannot be enforced).
+    """
+
+    name: str
+    namespace: str
+    at: datetime
+    exists: bool
+    retained: bool = True
+    revision: int = 0
+    ready: bool = False
+    failed: bool = False
+    reason: str = ""
+    message: str = ""
+    steps: tuple[StepStatus, ...] = ()
+    endpoint: str = ""
+    restarts: int = 0
+    node: str = ""
+    log_tail: str = ""
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""System checks: what is configured wrongly, each with an id (``docs/operators.md``)."""

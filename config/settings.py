@@ -1,0 +1,233 @@
+"""Settings, all from the environment. A missing or malformed value stops the start with a sentence that names it.
+
+``docs/operators.md`` lists every variable.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import environ
+from csp.constants import NONCE, NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+
+
+def required(name: str, why: str) -> str:
+    value: str = env.str(name, default="")
+    if not value:
+        raise ImproperlyConfigured(f"Set {name}: {why}")
+    return value
+
+
+def positive(name: str, default: int) -> int:
+    try:
+        value: int = env.int(name, default=default)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must be a whole number.") from None
+    if value <= 0:
+        raise ImproperlyConfigured(f"{name} must be more than 0.")
+    return value
+
+
+DEBUG = env.bool("SLIPWAY_DEBUG", default=False)
+SECRET_KEY = required("SLIPWAY_SECRET_KEY", "a long random string that signs cookies and tasks.")
+SLIPWAY_ENCRYPTION_KEYS = [
+    key.strip()
+    for key in required(
+        "SLIPWAY_ENCRYPTION_KEYS", "Fernet keys, newest first, with commas between; `manage.py new_key` makes one."
+    ).split(",")
+]
+
+# Where browsers find Slipway, and below which domain each session has its own origin.
+SLIPWAY_URL = required("SLIPWAY_URL", "the address that users type, such as https://slipway.example.com.").rstrip("/")
+SLIPWAY_APPS_URL = required(
+    "SLIPWAY_APPS_URL", "the address below which sessions live, such as https://apps.slipway.example.com."
+).rstrip("/")
+_public = urlsplit(SLIPWAY_URL)
+_apps = urlsplit(SLIPWAY_APPS_URL)
+if _public.scheme not in ("http", "https") or not _public.hostname:
+    raise ImproperlyConfigured("SLIPWAY_URL must be a whole address, such as https://slipway.example.com.")
+if _apps.scheme != _public.scheme or not _apps.hostname:
+    raise ImproperlyConfigured("SLIPWAY_APPS_URL must be a whole address with the same scheme as SLIPWAY_URL.")
+SECURE = _public.scheme == "https"
+
+ALLOWED_HOSTS = [_public.hostname, *env.list("SLIPWAY_ALLOWED_HOSTS", default=[])]
+CSRF_TRUSTED_ORIGINS = [SLIPWAY_URL]
+
+INSTALLED_APPS = [
+    "config",
+    "sessions",
+    "presets",
+    "storage",
+    "compute",
+    "adminsortable2",
+    "axes",
+    "csp",
+    "django_htmx",
+    "django_q",
+    "rest_framework",
+    "simple_history",
+    "template_partials",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.humanize",
+    "django.contrib.messages",
+    "django.contrib.sessions",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "simple_history.middleware.HistoryRequestMiddleware",
+    "config.middleware.ForbiddenMiddleware",
+    "axes.middleware.AxesMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "config.context_processors.shell",
+            ],
+        },
+    }
+]
+
+DATABASES = {"default": env.db("DATABASE_URL", default=f"sqlite:///{BASE_DIR / '.demo' / 'slipway.sqlite3'}")}
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    # IMMEDIATE: a transaction that will write waits for its turn at its start, instead of failing half-way.
+    DATABASES["default"]["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON; PRAGMA cache_size=-16000;",
+    }
+else:
+    DATABASES["default"].setdefault("CONN_MAX_AGE", 60)
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+    DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "home"
+LOGOUT_REDIRECT_URL = "login"
+AXES_FAILURE_LIMIT = positive("SLIPWAY_SIGN_IN_TRIES", 10)
+AXES_COOLOFF_TIME = 0.25  # hours
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+AXES_LOCKOUT_TEMPLATE = "registration/locked.html"
+AXES_IPWARE_PROXY_COUNT = 1
+AXES_VERBOSE = False
+
+SESSION_COOKIE_NAME = "slipway_session"
+SESSION_COOKIE_SECURE = SECURE
+SESSION_COOKIE_AGE = 14 * 24 * 3600
+CSRF_COOKIE_NAME = "slipway_csrf"
+CSRF_COOKIE_SECURE = SECURE
+CSRF_COOKIE_HTTPONLY = True
+CSRF_FAILURE_VIEW = "config.views.csrf_failure"
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SECURE else None
+SECURE_SSL_REDIRECT = SECURE
+SECURE_HSTS_SECONDS = 31536000 if SECURE else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE
+SECURE_HSTS_PRELOAD = SECURE
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "script-src": [SELF, NONCE],
+        "style-src": [SELF, NONCE],
+        "img-src": [SELF, "data:"],
+        "connect-src": [SELF],
+        "object-src": [NONE],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+        # Open is a form whose answer redirects to the session's own origin.
+        "form-action": [SELF, f"{_apps.scheme}://*.{_apps.netloc}"],
+    }
+}
+
+STATIC_URL = "static/"
+STATIC_ROOT = Path(env.str("SLIPWAY_STATIC_ROOT", default=str(BASE_DIR / "staticfiles")))
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = env.str("SLIPWAY_TIME_ZONE", default="UTC")
+USE_I18N = False
+USE_TZ = True
+
+# Measured (docs/adr/0002): ids only, at least once, no order; the sweep repairs what a task lost.
+Q_CLUSTER = {
+    "name": "slipway",
+    "orm": "default",
+    "workers": positive("SLIPWAY_WORKERS", 4),
+    "bulk": 1,
+    "queue_limit": 2,
+    "poll": 0.2,
+    "timeout": 60,
+    "retry": 120,
+    "ack_failures": True,
+    "max_attempts": 1,
+    "save_limit": -1,
+    "catch_up": False,
+    "recycle": 500,
+    "cache": "default",
+}
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+
+REST_FRAMEWORK = {"DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"]}
+
+SLIPWAY_CURRENCY = os.environ.get("SLIPWAY_CURRENCY", "$")  # environ would take "$" for a reference
+SLIPWAY_TRASH_DAYS = positive("SLIPWAY_TRASH_DAYS", 14)
+SLIPWAY_START_TIMEOUT = positive("SLIPWAY_START_TIMEOUT", 900)  # seconds; a first image build is part of it
+SLIPWAY_GRANT_HOURS = positive("SLIPWAY_GRANT_HOURS", 24)
+SLIPWAY_SWEEP_SECONDS = positive("SLIPWAY_SWEEP_SECONDS", 5)
+SLIPWAY_LOCAL_ROOT = Path(env.str("SLIPWAY_LOCAL_ROOT", default=str(BASE_DIR / ".demo" / "local")))
+SLIPWAY_LOCAL_USER = env.str("SLIPWAY_LOCAL_USER", default="slipway-ide")  # used only when started as root
+SLIPWAY_LOCAL_ALLOW_PUBLIC = env.bool("SLIPWAY_LOCAL_ALLOW_PUBLIC", default=False)
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "stream": sys.stderr, "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env.str("SLIPWAY_LOG_LEVEL", default="INFO")},
+    "loggers": {
+        "axes": {"level": "WARNING"},
+        "django.request": {"level": "ERROR"},
+        "django_q": {"level": "WARNING", "handlers": ["stderr"], "propagate": False},
+    },
+}

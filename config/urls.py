@@ -1,0 +1,20 @@
+"""Every address of Slipway. ``tests/config/test_authorization.py`` fails on a route that it does not list."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+from config import views
+
+urlpatterns = [
+    path("", views.home, name="home"),
+    path("healthz", views.healthz, name="healthz"),
+    path("sign-in/", views.SignIn.as_view(), name="login"),
+    path("sign-out/", views.SignOut.as_view(), name="logout"),
+    path("admin/", admin.site.urls),
+    path("w/<slug:workspace>/presets/", include("presets.urls")),
+    path("w/<slug:workspace>/", include("storage.urls")),
+    path("w/<slug:workspace>/sessions/", include("sessions.urls")),
+    path("gateway/", include("sessions.gateway_urls")),
+]
+handler404 = "config.views.not_found"
+handler500 = "config.views.server_error"

@@ -1,0 +1,282 @@
+"""A session is one IDE of one user. Its fields are of three kinds, each with one writer.
+
+* spec: what is wanted. Only ``sessions.services`` writes it, and raises ``generation`` when it does.
+* applied: what was sent to the cluster. Only ``sessions.tasks`` writes it.
+* status: what the cluster says. Only the controller writes it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.urls import reverse
+from django.utils import timezone
+
+from compute import validators
+from compute.models import ComputePool, SlurmCluster, Workspace
+from presets.models import Configuration, Image, PodSize, Preset
+from storage.encryption import EncryptedJSONField, EncryptedTextField
+from storage.models import Volume, unique_name
+
+
+class Desired(models.TextChoices):
+    RUNNING = "running", "Running"
+    PAUSED = "paused", "Paused"
+    DELETED = "deleted", "Deleted"
+
+
+class Phase(models.TextChoices):
+    PENDING = "Pending", "Pending"
+    RUNNING = "Running", "Running"
+    PAUSED = "Paused", "Paused"
+    FAILED = "Failed", "Failed"
+    TERMINATING = "Terminating", "Terminating"
+    UNKNOWN = "Unknown", "Unknown"
+
+
+MOVING = (Phase.PENDING, Phase.TERMINATING, Phase.UNKNOWN)
+
+
+def new_token() -> str:
+    return secrets.token_urlsafe(32)
+
+
+class SessionQuerySet(models.QuerySet["Session"]):
+    def in_workspace(self, workspace: Workspace) -> SessionQuerySet:
+        return self.filter(workspace=workspace)
+
+    def using_compute(self) -> SessionQuerySet:
+        """Sessions that hold compute, or are about to: what quotas and exclusive volumes count."""
+        return self.filter(Q(desired=Desired.RUNNING) | Q(phase=Phase.TERMINATING))
+
+    def for_display(self) -> SessionQuerySet:
+        return self.select_related("workspace", "owner", "preset", "image", "pod_size", "compute_pool", "slurm_cluster")
+
+    def needing_reconcile(self) -> SessionQuerySet:
+        """Rows whose newest generation has not reached the cluster, and that nothing is working on."""
+        now = timezone.now()
+        return self.filter(
+            Q(applied_generation__lt=F("generation")) | Q(drifted=True),
+            Q(lease_until=None) | Q(lease_until__lt=now) | Q(lease_until__gt=now + LEASE * 2),
+            Q(next_try_at=None) | Q(next_try_at__lte=now) | Q(next_try_at__gt=now + MAX_BACKOFF * 2),
+        )
+
+
+LEASE = timedelta(seconds=30)
+MAX_BACKOFF = timedelta(seconds=60)
+
+
+class Session(models.Model):
+    """See the module's docstring for who writes what."""
+
+    workspace = models.ForeignKey(Workspace, on_delete=models.PROTECT, related_name="sessions")
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="notebook_sessions")
+    name = models.CharField(max_length=validators.NAME_MAX, validators=[validators.validate_name])
+    host = models.CharField(max_length=52, unique=True, editable=False, help_text="Its origin and its object's name; never used again.")
+    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    # Spec
+    preset = models.ForeignKey(Preset, on_delete=models.PROTECT, related_name="sessions")
+    image = models.ForeignKey(Image, on_delete=models.PROTECT, related_name="sessions")
+    pod_size = models.ForeignKey(PodSize, on_delete=models.PROTECT, related_name="sessions")
+    compute_pool = models.ForeignKey(ComputePool, on_delete=models.PROTECT, null=True, blank=True, related_name="sessions")
+    slurm_cluster = models.ForeignKey(SlurmCluster, on_delete=models.PROTECT, null=True, blank=True, related_name="sessions")
+    configurations = models.ManyToManyField(Configuration, blank=True, through="SessionConfiguration", related_name="sessions")
+    env = EncryptedJSONField(default=dict, blank=True)
+    ide_token = EncryptedTextField(default=new_token)
+    desired = models.CharField(max_length=10, choices=Desired.choices, default=Desired.RUNNING)
+    generation = models.PositiveIntegerField(default=1)
+    requested_at = models.DateTimeField(default=timezone.now, help_text="When the newest generation was asked for.")
+    requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    revision = models.PositiveIntegerField(default=1, help_text="The generation of the newest launch or resume.")
+    snapshot = EncryptedJSONField(default=dict, help_text="The resolved spec that this revision runs; sessions.workload reads it.")
+    price_per_hour = models.DecimalField(max_digits=12, decimal_places=5, default=Decimal(0))
+
+    # Applied
+    applied_generation = models.PositiveIntegerField(default=0)
+    applied_at = models.DateTimeField(null=True, blank=True)
+    queued_at = models.DateTimeField(null=True, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    lease_holder = models.CharField(max_length=40, blank=True)
+    attempts = models.PositiveIntegerField(default=0)
+    next_try_at = models.DateTimeField(null=True, blank=True)
+    apply_reason = models.CharField(max_length=60, blank=True)
+    apply_message = models.TextField(blank=True)
+    apply_final = models.BooleanField(default=False, help_text="The error is not worth another try of this generation.")
+
+    # Status
+    phase = models.CharField(max_length=12, choices=Phase.choices, default=Phase.PENDING, db_index=True)
+    reason = models.CharField(max_length=60, blank=True)
+    message = models.TextField(blank=True)
+    steps = models.JSONField(default=list, blank=True)
+    warnings = models.JSONField(default=list, blank=True)
+    endpoint = models.CharField(max_length=200, blank=True)
+    node = models.CharField(max_length=253, blank=True)
+    log_tail = models.TextField(blank=True)
+    restarts = models.PositiveIntegerField(default=0)
+    observed_revision = models.PositiveIntegerField(default=0)
+    observed_at = models.DateTimeField(null=True, blank=True)
+    phase_since = models.DateTimeField(default=timezone.now)
+    running_since = models.DateTimeField(null=True, blank=True)
+    drifted = models.BooleanField(default=False, help_text="The cluster does not hold what was applied; the sweep applies it again.")
+
+    objects = SessionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-created_at", "-pk")
+        constraints = [
+            models.UniqueConstraint(
+                fields=("workspace", "name"), name="session_name_unique", violation_error_message="The workspace has a session of this name."
+            ),
+            models.CheckConstraint(condition=Q(phase__in=Phase.values), name="session_phase_known"),
+            models.CheckConstraint(condition=Q(desired__in=Desired.values), name="session_desired_known"),
+            models.CheckConstraint(condition=Q(applied_generation__lte=F("generation")), name="session_applied_not_ahead"),
+            models.CheckConstraint(condition=Q(revision__lte=F("generation")), name="session_revision_not_ahead"),
+        ]
+        indexes = [
+            models.Index(fields=("workspace", "-created_at", "-id"), name="session_list"),
+            models.Index(fields=("generation", "applied_generation"), name="session_due"),
+            models.Index(fields=("requested_at",), name="session_moving", condition=~Q(phase__in=("Running", "Paused", "Failed"))),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self.host:
+            self.host = unique_name(self.name)
+        super().save(*args, **kwargs)
+
+    def get_absolute_url(self) -> str:
+        return reverse("sessions:detail", args=(self.workspace.name, self.host))
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether its page should look again soon: the phase, or what was asked for, is not settled."""
+        return self.phase in MOVING or self.observed_revision != self.revision or self.applied_generation < self.generation
+
+    @property
+    def can_open(self) -> bool:
+        return self.phase == Phase.RUNNING and self.desired == Desired.RUNNING
+
+    @property
+    def can_pause(self) -> bool:
+        return self.desired == Desired.RUNNING
+
+    @property
+    def can_resume(self) -> bool:
+        return self.desired == Desired.PAUSED or (self.desired == Desired.RUNNING and self.phase == Phase.FAILED)
+
+    @property
+    def can_delete(self) -> bool:
+        return self.desired != Desired.DELETED
+
+
+class SessionConfiguration(models.Model):
+    """A configuration that a session has switched on. PROTECT keeps what is used from being deleted."""
+
+    session = models.ForeignKey(Session, on_delete=models.CASCADE)
+    configuration = models.ForeignKey(Configuration, on_delete=models.PROTECT)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=("session", "configuration"), name="sessionconfiguration_unique")]
+
+    def __str__(self) -> str:
+        return f"{self.configuration} in {self.session}"
+
+
+class SessionVolume(models.Model):
+    """A volume that a session mounts, attached for as long as the session is there, running or not."""
+
+    session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="mounts")
+    volume = models.ForeignKey(Volume, on_delete=models.PROTECT, related_name="mounts")
+    mount_path = models.CharField(max_length=255)
+    read_only = models.BooleanField(default=False)
+    is_home = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ("-is_home", "mount_path")
+        constraints = [
+            models.UniqueConstraint(fields=("session", "volume"), name="sessionvolume_volume_unique"),
+            models.UniqueConstraint(fields=("session", "mount_path"), name="sessionvolume_path_unique"),
+            models.UniqueConstraint(fields=("session",), condition=Q(is_home=True), name="sessionvolume_one_home"),
+            models.CheckConstraint(condition=Q(is_home=False) | Q(read_only=False), name="sessionvolume_home_writable"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.volume} at {self.mount_path}"
+
+
+class Activity(models.Model):
+    """What happened to a session and who asked for it. Only ever added to; it outlives the session."""
+
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="activity")
+    session = models.ForeignKey(Session, on_delete=models.SET_NULL, null=True, related_name="activity")
+    host = models.CharField(max_length=52, db_index=True)
+    at = models.DateTimeField(default=timezone.now)
+    actor = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    verb = models.CharField(max_length=40, help_text="launch, pause, resume, delete, open, phase, error …")
+    phase = models.CharField(max_length=12, blank=True)
+    reason = models.CharField(max_length=60, blank=True)
+    message = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ("-at", "-pk")
+        indexes = [models.Index(fields=("session", "-at"), name="activity_of_session")]
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.host}"
+
+
+class Draft(models.Model):
+    """What a user has typed into the wizard so far: survives reloads, sign-outs and catalog changes.
+
+    ``data`` is the raw answers by step ({"preset": {...}, "compute": {...}, "storage": {...}}), encrypted because
+    variables may be secrets. ``session`` is set once, by the launch that used it: a second launch finds it.
+    """
+
+    id = models.UUIDField(primary_key=True)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="drafts")
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="drafts")
+    data = EncryptedJSONField(default=dict)
+    session = models.ForeignKey(Session, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    launched_host = models.CharField(max_length=52, blank=True)
+    updated_at = models.DateTimeField(auto_now=True, db_index=True)
+
+    def __str__(self) -> str:
+        return f"Draft of {self.owner} in {self.workspace}"
+
+
+class Grant(models.Model):
+    """A user's way into one session through the gateway: first a one-time ticket, then a cookie.
+
+    Only hashes are stored. ``login_key`` ties it to the sign-in that made it: signing out ends it.
+    """
+
+    session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="grants")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="grants")
+    login_key = models.CharField(max_length=64)
+    ticket_hash = models.CharField(max_length=64, unique=True)
+    ticket_expires_at = models.DateTimeField()
+    cookie_hash = models.CharField(max_length=64, unique=True, null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.user} → {self.session}"
+
+
+class Heartbeat(models.Model):
+    """When a part of Slipway (worker, controller) last showed that it works."""
+
+    name = models.CharField(max_length=40, primary_key=True)
+    at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name

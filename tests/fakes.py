@@ -1,0 +1,75 @@
+"""A cluster in memory, for faults and for logic that needs no real processes. Tests set what it will say."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from compute.clusters.base import Capacity, ClusterError, Event, Health, Stop
+from compute.workload import Claim, Observation, Workload
+
+
+class FakeDriver:
+    def __init__(self, name: str = "fake") -> None:
+        self.name = name
+        self.applied: list[Workload] = []
+        self.paused: list[str] = []
+        self.removed: list[str] = []
+        self.claims: dict[tuple[str, str], Claim] = {}
+        self.deleted_claims: list[tuple[str, str]] = []
+        self.observations: dict[tuple[str, str], Observation] = {}
+        self.error: ClusterError | Exception | None = None
+        self.unsupported: dict[str, str] = {}
+
+    def _fail(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    def offers(self, image: str) -> str:
+        return self.unsupported.get(image, "")
+
+    def apply(self, workload: Workload) -> None:
+        self._fail()
+        self.applied.append(workload)
+
+    def pause(self, namespace: str, name: str) -> None:
+        self._fail()
+        self.paused.append(name)
+
+    def remove(self, namespace: str, name: str) -> None:
+        self._fail()
+        self.removed.append(name)
+
+    def watch(self, stop: Stop) -> Iterator[Observation]:
+        while not stop.is_set():
+            self._fail()
+            yield from list(self.observations.values())
+            time.sleep(0.05)
+
+    def observe(self, namespace: str, name: str) -> Observation:
+        self._fail()
+        gone = Observation(name=name, namespace=namespace, at=datetime.now(UTC), exists=False, retained=False)
+        return self.observations.get((namespace, name), gone)
+
+    def logs(self, namespace: str, name: str, tail: int = 200) -> str:
+        self._fail()
+        return "a line of the log\n"
+
+    def events(self, namespace: str, name: str) -> list[Event]:
+        return []
+
+    def ensure_claim(self, namespace: str, claim: Claim) -> None:
+        self._fail()
+        self.claims.setdefault((namespace, claim.name), claim)
+
+    def delete_claim(self, namespace: str, name: str) -> None:
+        self._fail()
+        self.claims.pop((namespace, name), None)
+        self.deleted_claims.append((namespace, name))
+
+    def capacity(self) -> Capacity | None:
+        return None
+
+    def health(self) -> Health:
+        return Health(ok=True, version="fake")
