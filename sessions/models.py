@@ -40,6 +40,8 @@ class Phase(models.TextChoices):
     UNKNOWN = "Unknown", "Unknown"
 
 
+LEASE = timedelta(seconds=20)  # of the reconcile task that works on a row; longer than its slowest call
+MAX_BACKOFF = timedelta(seconds=60)  # between tries of a generation that the cluster refuses
 MOVING = (Phase.PENDING, Phase.TERMINATING, Phase.UNKNOWN)
 
 
@@ -58,18 +60,20 @@ class SessionQuerySet(models.QuerySet["Session"]):
     def for_display(self) -> SessionQuerySet:
         return self.select_related("workspace", "owner", "preset", "image", "pod_size", "compute_pool", "slurm_cluster")
 
+    def unsettled(self) -> SessionQuerySet:
+        """Sessions whose status may change without a word from the cluster: they move, or were asked for something new."""
+        return self.filter(Q(phase__in=MOVING) | Q(status_generation__lt=F("generation")))
+
     def needing_reconcile(self) -> SessionQuerySet:
         """Rows whose newest generation has not reached the cluster, and that nothing is working on."""
         now = timezone.now()
         return self.filter(
-            Q(applied_generation__lt=F("generation")) | Q(drifted=True),
+            # Times further ahead than they could have been set are a clock that jumped: they don't hold anything up.
             Q(lease_until=None) | Q(lease_until__lt=now) | Q(lease_until__gt=now + LEASE * 2),
             Q(next_try_at=None) | Q(next_try_at__lte=now) | Q(next_try_at__gt=now + MAX_BACKOFF * 2),
+            applied_generation__lt=F("generation"),
+            apply_final=False,
         )
-
-
-LEASE = timedelta(seconds=30)
-MAX_BACKOFF = timedelta(seconds=60)
 
 
 class Session(models.Model):
@@ -124,7 +128,7 @@ class Session(models.Model):
     observed_at = models.DateTimeField(null=True, blank=True)
     phase_since = models.DateTimeField(default=timezone.now)
     running_since = models.DateTimeField(null=True, blank=True)
-    drifted = models.BooleanField(default=False, help_text="The cluster does not hold what was applied; the sweep applies it again.")
+    status_generation = models.PositiveIntegerField(default=0, help_text="The generation that the status was derived for.")
 
     objects = SessionQuerySet.as_manager()
 
@@ -132,7 +136,9 @@ class Session(models.Model):
         ordering = ("-created_at", "-pk")
         constraints = [
             models.UniqueConstraint(
-                fields=("workspace", "name"), name="session_name_unique", violation_error_message="The workspace has a session of this name."
+                fields=("workspace", "name"),
+                name="session_name_unique",
+                violation_error_message="The workspace has a session of this name.",
             ),
             models.CheckConstraint(condition=Q(phase__in=Phase.values), name="session_phase_known"),
             models.CheckConstraint(condition=Q(desired__in=Desired.values), name="session_desired_known"),
@@ -141,8 +147,9 @@ class Session(models.Model):
         ]
         indexes = [
             models.Index(fields=("workspace", "-created_at", "-id"), name="session_list"),
-            models.Index(fields=("generation", "applied_generation"), name="session_due"),
-            models.Index(fields=("requested_at",), name="session_moving", condition=~Q(phase__in=("Running", "Paused", "Failed"))),
+            models.Index(fields=("requested_at",), name="session_due", condition=Q(applied_generation__lt=F("generation"))),
+            models.Index(fields=("phase_since",), name="session_moving", condition=Q(phase__in=("Pending", "Terminating", "Unknown"))),
+            models.Index(fields=("id",), name="session_restated", condition=Q(status_generation__lt=F("generation"))),
         ]
 
     def __str__(self) -> str:
@@ -159,7 +166,7 @@ class Session(models.Model):
     @property
     def is_moving(self) -> bool:
         """Whether its page should look again soon: the phase, or what was asked for, is not settled."""
-        return self.phase in MOVING or self.observed_revision != self.revision or self.applied_generation < self.generation
+        return self.phase in MOVING or self.status_generation < self.generation
 
     @property
     def can_open(self) -> bool:

@@ -1,4 +1,4 @@
-"""Input of a launch."""
+"""What a user asks for, as typed."""
 
 from __future__ import annotations
 

@@ -1,0 +1,107 @@
+"""From rows to the snapshot that a revision runs, and what has changed in the rows since."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+
+from presets.models import Configuration
+from sessions.models import Session
+from storage.models import Secret
+
+
+def resolve(session: Session) -> dict[str, Any]:
+    """The session's spec with every name looked up, as JSON: what ``sessions.workload.build`` needs and nothing else.
+
+    Variables follow the precedence inline > configuration > bundle. The session must be saved; about 6 queries.
+    """
+    workspace, pool, size = session.workspace, session.compute_pool, session.pod_size
+    image = session.image.successor()
+    mounts = list(session.mounts.select_related("volume"))
+    configurations = list(session.configurations.order_by("position", "name").prefetch_related("variables"))
+    env, secret_env = _variables(session, configurations)
+    return {
+        "workspace": workspace.name,
+        "namespace": workspace.namespace,
+        "owner": session.owner.get_username(),
+        "preset": session.preset.slug,
+        "ide": session.preset.ide,
+        "image": image.reference,
+        "resources": {
+            "cpu": size.cpu,
+            "memory": size.memory,
+            "gpus": size.gpus,
+            "gpu_resource": pool.gpu_resource if pool and size.gpus else "",
+        },
+        "node_selector": pool.node_selector if pool else {},
+        "tolerations": pool.tolerations if pool else [],
+        "env": env,
+        "secret_env": secret_env,
+        "claims": [
+            {
+                "name": mount.volume.claim,
+                "size": mount.volume.size,
+                "access_mode": mount.volume.access_mode,
+                "storage_class": mount.volume.storage_class,
+            }
+            for mount in mounts
+        ],
+        "mounts": [
+            {"claim": mount.volume.claim, "path": mount.mount_path, "read_only": mount.read_only, "home": mount.is_home} for mount in mounts
+        ],
+        "init_scripts": [{"name": item.slug, "script": item.init_script} for item in configurations if item.init_script.strip()],
+        "start_timeout": settings.SLIPWAY_START_TIMEOUT,
+    }
+
+
+def _variables(session: Session, configurations: list[Configuration]) -> tuple[dict[str, str], dict[str, str]]:
+    """Plain and secret variables. What the user typed counts as secret: it may be a token."""
+    env: dict[str, str] = {"SLIPWAY_SESSION_NAME": session.name, "SLIPWAY_WORKSPACE": session.workspace.name}
+    if session.slurm_cluster is not None:
+        env["SLURM_CONF_SERVER"] = session.slurm_cluster.controllers.replace(" ", "")
+    secret_env = dict(Secret.objects.filter(bundle__workspace=session.workspace_id).values_list("name", "value"))
+    for item in configurations:
+        for variable in item.variables.all():
+            env.pop(variable.name, None)
+            secret_env.pop(variable.name, None)
+            (secret_env if variable.is_secret else env)[variable.name] = variable.value
+    for name, value in session.env.items():
+        env.pop(name, None)
+        secret_env[name] = value
+    return env, secret_env
+
+
+def pending_changes(session: Session) -> list[tuple[str, str, str]]:
+    """What the next resume would change: (label, now, then). Secret values are compared, never shown. About 6 queries."""
+    now, then = session.snapshot, resolve(session)
+    if not now:
+        return []
+    changes = []
+    for key, label in (("image", "Image"), ("node_selector", "Node selector"), ("tolerations", "Tolerations")):
+        if now[key] != then[key]:
+            changes.append((label, _words(now[key]), _words(then[key])))
+    for key, label in (("cpu", "CPU"), ("memory", "Memory"), ("gpus", "GPUs")):
+        if now["resources"][key] != then["resources"][key]:
+            changes.append((label, str(now["resources"][key]), str(then["resources"][key])))
+    if now["init_scripts"] != then["init_scripts"]:
+        changes.append(("Init scripts", _names(now["init_scripts"]), _names(then["init_scripts"]) + " (edited)"))
+    before, after = {**now["env"], **now["secret_env"]}, {**then["env"], **then["secret_env"]}
+    for name in sorted(set(before) | set(after)):
+        if before.get(name) != after.get(name):
+            changes.append((name, "set" if name in before else "not set", "new value" if name in after else "removed"))
+    return changes
+
+
+def _words(value: Any) -> str:
+    return (
+        value
+        if isinstance(value, str)
+        else ", ".join(f"{k}={v}" for k, v in value.items())
+        if isinstance(value, dict)
+        else f"{len(value)} set"
+    )
+
+
+def _names(scripts: list[dict[str, str]]) -> str:
+    return ", ".join(script["name"] for script in scripts) or "none"

@@ -1,0 +1,38 @@
+"""Session → Workload: pure. It reads the row's own fields only, so the same row always gives the same workload."""
+
+from __future__ import annotations
+
+from compute.workload import Claim, InitScript, Mount, Probe, Resources, Workload
+from presets.ides import IDES
+from sessions.models import Session
+
+
+def build(session: Session) -> Workload:
+    """What the session asks of its cluster, from its snapshot (``sessions.spec.resolve`` wrote it), token and revision."""
+    snapshot = session.snapshot
+    ide = IDES[snapshot["ide"]]
+    return Workload(
+        name=session.host,
+        namespace=snapshot["namespace"],
+        revision=session.revision,
+        image=snapshot["image"],
+        ide=ide.slug,
+        token=session.ide_token,
+        port=ide.port,
+        probe=Probe(ide.probe.path, ide.probe.statuses),
+        resources=Resources(**snapshot["resources"]),
+        owner=snapshot["owner"],
+        env=dict(snapshot["env"]),
+        secret_env={**snapshot["secret_env"], **ide.token_env(session.ide_token)},
+        claims=tuple(Claim(**claim) for claim in snapshot["claims"]),
+        mounts=tuple(Mount(**mount) for mount in snapshot["mounts"]),
+        init_scripts=tuple(InitScript(**script) for script in snapshot["init_scripts"]),
+        node_selector=dict(snapshot["node_selector"]),
+        tolerations=tuple(dict(toleration) for toleration in snapshot["tolerations"]),
+        labels={
+            "slipway.dev/session": session.host,
+            "slipway.dev/workspace": snapshot["workspace"],
+            "slipway.dev/preset": snapshot["preset"],
+        },
+        start_timeout=snapshot["start_timeout"],
+    )
