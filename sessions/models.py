@@ -72,8 +72,7 @@ class SessionQuerySet(models.QuerySet["Session"]):
             Q(lease_until=None) | Q(lease_until__lt=now) | Q(lease_until__gt=now + LEASE * 2),
             Q(next_try_at=None) | Q(next_try_at__lte=now) | Q(next_try_at__gt=now + MAX_BACKOFF * 2),
             applied_generation__lt=F("generation"),
-            apply_final=False,
-        )
+        ).exclude(apply_final=True, error_generation=F("generation"))
 
 
 class Session(models.Model):
@@ -112,7 +111,8 @@ class Session(models.Model):
     next_try_at = models.DateTimeField(null=True, blank=True)
     apply_reason = models.CharField(max_length=60, blank=True)
     apply_message = models.TextField(blank=True)
-    apply_final = models.BooleanField(default=False, help_text="The error is not worth another try of this generation.")
+    apply_final = models.BooleanField(default=False, help_text="The error is not worth another try of that generation.")
+    error_generation = models.PositiveIntegerField(default=0, help_text="The generation that the error speaks of.")
 
     # Status
     phase = models.CharField(max_length=12, choices=Phase.choices, default=Phase.PENDING, db_index=True)

@@ -1,4 +1,4 @@
-"""Settings for tests, set before Django reads them. `DATABASE_URL` chooses SQLite (unset) or PostgreSQL."""
+"""Settings for tests and type checks. `DATABASE_URL` chooses SQLite (unset) or PostgreSQL."""
 
 import os
 
@@ -7,3 +7,5 @@ os.environ.setdefault("SLIPWAY_ENCRYPTION_KEYS", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NT
 os.environ.setdefault("SLIPWAY_URL", "http://localhost:8000")
 os.environ.setdefault("SLIPWAY_APPS_URL", "http://apps.localhost:8000")
 os.environ.setdefault("SLIPWAY_ALLOWED_HOSTS", "testserver")
+
+from config.settings import *  # noqa: E402, F403

@@ -1,0 +1,259 @@
+"""The controller: watches every cluster, and is the only writer of a session's status.
+
+One thread per cluster follows the driver's watch; everything else happens in one loop that reads observations, derives
+statuses (``sessions.status``, pure), writes what changed, and sweeps: rows that are due get a task, what expired is
+purged, what no session owns is reported. Any part of it may be lost or repeated; the next round makes it good.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import DatabaseError, connection, transaction
+from django.utils import timezone
+
+from compute.clusters import driver_for
+from compute.clusters.base import ClusterError
+from compute.models import Cluster
+from compute.workload import Observation
+from sessions import drafts, gateway, heartbeat, tasks
+from sessions.models import Activity, Phase, Session
+from sessions.status import Status, View, derive, intent_of, steps_as_json
+from storage import services as storage
+
+log = logging.getLogger(__name__)
+
+TICK = 0.25  # seconds between looks at intents that changed without a word from the cluster
+RESYNC = timedelta(seconds=30)  # how often sessions that the watch has not mentioned are asked for one by one
+HOUSEKEEPING = timedelta(seconds=60)
+BACKOFF = (0.5, 1, 2, 5, 10)
+
+
+class ClusterWatch(threading.Thread):
+    """Follows one cluster's watch for ever. ``unreachable_since`` and ``problem`` tell whether it can."""
+
+    def __init__(self, cluster: Cluster, inbox: queue.Queue[tuple[int, Observation]], stop: threading.Event) -> None:
+        super().__init__(name=f"watch-{cluster.name}", daemon=True)
+        self.cluster, self.inbox, self.stop = cluster, inbox, stop
+        self.unreachable_since: datetime | None = None
+        self.problem = ""
+
+    def run(self) -> None:
+        failures = 0
+        while not self.stop.is_set():
+            try:
+                for observation in driver_for(self.cluster).watch(self.stop):
+                    failures, self.unreachable_since, self.problem = 0, None, ""
+                    self.inbox.put((self.cluster.pk, observation))
+            except Exception as error:
+                # A driver's own bug must not end the watch either: it is told, and tried again.
+                if not isinstance(error, ClusterError):
+                    log.exception("Watching %s failed", self.cluster.name)
+                self.problem = str(error) if isinstance(error, ClusterError) else "Its driver failed; the log says more."
+                self.unreachable_since = self.unreachable_since or timezone.now()
+                failures += 1
+            self.stop.wait(BACKOFF[min(failures, len(BACKOFF) - 1)])
+
+
+class Controller:
+    """One process's controller. ``run`` returns when ``stop`` is set."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self.stop = stop
+        self.inbox: queue.Queue[tuple[int, Observation]] = queue.Queue()
+        self.watches: dict[int, ClusterWatch] = {}
+        self.seen: dict[str, Observation] = {}
+        self.orphans: set[str] = set()
+        now = timezone.now()
+        self.started_at = now
+        self.next_sweep = self.next_housekeeping = now
+        self.next_resync = now + timedelta(seconds=5)
+
+    def run(self) -> None:
+        while not self.stop.is_set():
+            try:
+                self.round()
+            except DatabaseError:
+                log.exception("The database failed; trying again")
+                connection.close()
+                self.stop.wait(1)
+
+    def round(self) -> None:
+        """Everything once: what the clusters said, what users asked for, and what is due."""
+        hosts = self.read_inbox()
+        sessions = Session.objects.select_related("workspace__cluster")
+        if hosts:
+            rows = list(sessions.filter(host__in=hosts))
+            self.report_orphans(hosts - {row.host for row in rows})
+            self.update(rows)
+        self.update(sessions.unsettled().exclude(host__in=hosts))
+        now = timezone.now()
+        if now >= self.next_sweep or self.next_sweep - now > timedelta(seconds=settings.SLIPWAY_SWEEP_SECONDS * 2):
+            self.next_sweep = now + timedelta(seconds=settings.SLIPWAY_SWEEP_SECONDS)
+            self.sweep(now)
+
+    def read_inbox(self) -> set[str]:
+        """Wait up to a tick for observations, take all there are, and remember the newest of each workload."""
+        hosts: set[str] = set()
+        try:
+            item = self.inbox.get(timeout=TICK)
+            while True:
+                _, observation = item
+                self.seen[observation.name] = observation
+                hosts.add(observation.name)
+                if len(hosts) >= 500:
+                    break
+                item = self.inbox.get_nowait()
+        except queue.Empty:
+            pass
+        return hosts
+
+    def update(self, rows: Iterable[Session]) -> None:
+        """Derive and write each row's status; one bad row never blocks the rest."""
+        for row in rows:
+            try:
+                self.update_one(row)
+            except DatabaseError:
+                raise
+            except Exception:
+                log.exception("Deriving the status of %s failed", row.host)
+
+    def update_one(self, session: Session) -> None:
+        view = self.view(session)
+        status = derive(view)
+        if status.gone:
+            self.forget(session)
+            return
+        if write_status(session, view, status):
+            log.info("%s is %s (%s)", session.host, status.phase, status.reason)
+        if status.reapply:
+            tasks.queue(session.pk)
+
+    def view(self, session: Session) -> View:
+        now = timezone.now()
+        watch = self.watches.get(session.workspace.cluster_id)
+        return View(
+            intent=intent_of(session, now),
+            observation=self.seen.get(session.host) or self.ask(session),
+            now=now,
+            unreachable_since=watch.unreachable_since if watch else None,
+            unreachable_message=watch.problem if watch else "",
+        )
+
+    def ask(self, session: Session) -> Observation | None:
+        """One workload that the watch has not mentioned yet, asked for directly; None when the cluster does not answer."""
+        try:
+            observation = driver_for(session.workspace.cluster).observe(session.workspace.namespace, session.host)
+        except ClusterError:
+            return None
+        if observation.exists or observation.retained:
+            self.seen[session.host] = observation
+        return observation
+
+    def forget(self, session: Session) -> None:
+        """The cluster holds nothing of a deleted session: its row goes, its activity and its volumes stay."""
+        with transaction.atomic():
+            Activity.objects.create(
+                workspace_id=session.workspace_id, session=session, host=session.host, verb="deleted", message="Nothing of it is left."
+            )
+            session.delete()
+        self.seen.pop(session.host, None)
+        log.info("%s is deleted", session.host)
+
+    def report_orphans(self, hosts: set[str]) -> None:
+        """Workloads that no session owns: said once. They are not removed: an old database must not end people's work."""
+        for host in hosts:
+            seen = self.seen[host]
+            if not seen.exists and not seen.retained:
+                self.orphans.discard(host)
+                self.seen.pop(host, None)
+            elif host not in self.orphans:
+                self.orphans.add(host)
+                log.warning("Orphan: %s runs in %s, but no session owns it", host, seen.namespace)
+
+    def sweep(self, now: datetime) -> None:
+        """What is due: a heartbeat, watches of new clusters, lost tasks, silent sessions, and (rarely) housekeeping."""
+        heartbeat.stamp("controller")
+        self.follow_clusters()
+        for session_id in Session.objects.needing_reconcile().order_by("requested_at").values_list("pk", flat=True)[:500]:
+            tasks.queue(session_id)
+        if now >= self.next_resync:
+            self.next_resync = now + RESYNC
+            self.resync()
+        if now >= self.next_housekeeping:
+            self.next_housekeeping = now + HOUSEKEEPING
+            drafts.purge_old()
+            gateway.purge_expired()
+            storage.purge_due()
+
+    def follow_clusters(self) -> None:
+        """One living watch thread per cluster."""
+        for cluster in Cluster.objects.all():
+            watch = self.watches.get(cluster.pk)
+            if watch is None or not watch.is_alive():
+                self.watches[cluster.pk] = ClusterWatch(cluster, self.inbox, self.stop)
+                self.watches[cluster.pk].start()
+
+    def resync(self) -> None:
+        """Running sessions that no watch has mentioned since the start are asked for one by one: they may be lost."""
+        silent = Session.objects.filter(phase=Phase.RUNNING).exclude(host__in=self.seen).select_related("workspace__cluster")
+        self.update(silent[:200])
+        unreachable = [pk for pk, watch in self.watches.items() if watch.unreachable_since]
+        self.update(Session.objects.filter(workspace__cluster__in=unreachable).select_related("workspace__cluster"))
+
+
+def write_status(session: Session, view: View, status: Status) -> bool:
+    """Write the row's status fields if they changed; True when the phase or its reason did. Recorded in the activity."""
+    seen = view.current
+    now = view.now
+    moved = session.phase != status.phase
+    fresh: dict[str, object] = {
+        "phase": status.phase,
+        "reason": status.reason,
+        "message": status.message,
+        "status_generation": view.intent.generation,
+    }
+    if moved:
+        fresh["phase_since"] = now
+        fresh["running_since"] = now if status.phase == Phase.RUNNING else None
+    if seen is not None:
+        fresh |= {
+            "steps": steps_as_json(view),
+            "warnings": list(seen.warnings),
+            "endpoint": seen.endpoint,
+            "node": seen.node,
+            "log_tail": seen.log_tail[-8000:],
+            "restarts": seen.restarts,
+            "observed_revision": seen.revision,
+        }
+    elif session.observed_revision != view.intent.revision:
+        fresh |= {"steps": steps_as_json(view), "warnings": [], "endpoint": "", "node": "", "log_tail": ""}
+    if status.phase != Phase.RUNNING:
+        fresh["endpoint"] = ""
+    changed = {name: value for name, value in fresh.items() if getattr(session, name) != value}
+    if not changed:
+        return False
+    told = moved or "reason" in changed
+    with transaction.atomic():
+        # Only for the generation that it was derived from: a newer intent gets its own status in the next round.
+        current = Session.objects.filter(pk=session.pk, generation=view.intent.generation)
+        if not current.update(observed_at=now, **changed):
+            return False
+        if told:
+            Activity.objects.create(
+                workspace_id=session.workspace_id,
+                session=session,
+                host=session.host,
+                verb="phase",
+                phase=status.phase,
+                reason=status.reason,
+                message=status.message,
+            )
+    for name, value in changed.items():
+        setattr(session, name, value)
+    return told

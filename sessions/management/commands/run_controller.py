@@ -1,0 +1,21 @@
+"""`manage.py run_controller`: watch the clusters and keep every session's status true. One process at a time."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from sessions.controller import Controller
+
+
+class Command(BaseCommand):
+    help = "Watches the clusters, writes the status of sessions, and sweeps what is due."
+
+    def handle(self, **_: Any) -> None:
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        Controller(stop).run()

@@ -1,0 +1,190 @@
+"""The verbs of a session: launch, pause, resume, delete, open. Wizard, API, admin and commands call these and nothing else.
+
+Each checks permission, changes the spec and queues a reconcile in one transaction, records who asked, and raises
+``Refused`` (with words for the user) or ``Forbidden``. None of them talks to a cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from compute.access import membership_of, require_owner_or_admin, require_role
+from compute.errors import Forbidden, Problem, Refused
+from compute.models import Role, Workspace
+from sessions import gateway, tasks
+from sessions.models import Activity, Desired, Draft, Session, SessionConfiguration, SessionVolume
+from sessions.spec import Checked, QuotaLine, SpecInput, check, resolve
+from sessions.spec.choices import exclusive_use
+from sessions.spec.quota import quota_lines
+from storage import services as storage
+from storage.models import Volume
+
+
+def launch(user: Any, workspace: Workspace, spec: SpecInput, draft: Draft | None = None) -> Session:
+    """Make a session of the spec and queue its start. A draft launches once: again, it returns the same session.
+
+    Raises ``Refused`` with every problem of ``sessions.spec.check``; then nothing has been made.
+    """
+    require_role(membership_of(user, workspace), Role.MEMBER, "launch sessions")
+    with transaction.atomic():
+        workspace = _lock(workspace)
+        if draft is not None and (launched := _launched_by(draft)) is not None:
+            return launched
+        checked = check(user, workspace, spec)
+        if checked.problems:
+            raise Refused(checked.problems)
+        session = _create(user, workspace, spec, checked)
+        if draft is not None:
+            Draft.objects.filter(pk=draft.pk).update(session=session, launched_host=session.host, data={})
+        _record(session, user, "launch", f"{checked.preset} · {checked.image} · {checked.pod_size}")
+        tasks.queue(session.pk)
+    return session
+
+
+def _lock(workspace: Workspace) -> Workspace:
+    """Launches and resumes of one workspace take turns, so that names, quotas and exclusive volumes hold."""
+    return Workspace.objects.select_for_update(of=("self",)).select_related("cluster", "default_pool").get(pk=workspace.pk)
+
+
+def _launched_by(draft: Draft) -> Session | None:
+    current = Draft.objects.select_related("session__workspace").get(pk=draft.pk)
+    if current.launched_host and current.session is None:
+        raise Refused(Problem("", "already_launched", "This draft has been launched, and its session deleted since. Start a new one."))
+    return current.session
+
+
+def _create(user: Any, workspace: Workspace, spec: SpecInput, checked: Checked) -> Session:
+    """The session, its new home volume if it asks for one, its mounts and its snapshot. The spec has been checked."""
+    assert checked.preset and checked.image and checked.pod_size
+    home = checked.home or storage.create_home(user, workspace, spec.name, checked.new_home_size)
+    session = Session.objects.create(
+        workspace=workspace,
+        owner=user,
+        name=spec.name,
+        preset=checked.preset,
+        image=checked.image,
+        pod_size=checked.pod_size,
+        compute_pool=checked.pool,
+        slurm_cluster=checked.slurm_cluster,
+        env=checked.env,
+        requested_by=user,
+        price_per_hour=checked.price_per_hour,
+        reason="Queued",
+        message="Waiting for its turn to be sent to the cluster.",
+    )
+    home_path = checked.preset.ide_definition.home_path
+    mounts = [SessionVolume(session=session, volume=home, mount_path=home_path, is_home=True)]
+    mounts += [
+        SessionVolume(session=session, volume=mount.volume, mount_path=mount.mount_path, read_only=mount.read_only)
+        for mount in checked.data_volumes
+    ]
+    SessionVolume.objects.bulk_create(mounts)
+    SessionConfiguration.objects.bulk_create(SessionConfiguration(session=session, configuration=c) for c in checked.configurations)
+    session.snapshot = resolve(session)
+    session.save(update_fields=["snapshot"])
+    return session
+
+
+def pause(user: Any, session: Session) -> None:
+    """Release the session's compute; volumes stay attached. Pausing a paused session changes nothing."""
+    require_owner_or_admin(membership_of(user, session.workspace), session.owner_id, "pause this session")
+    with transaction.atomic():
+        session = _fresh(session)
+        if session.desired == Desired.RUNNING:
+            _ask(session, user, Desired.PAUSED)
+            _record(session, user, "pause")
+
+
+def resume(user: Any, session: Session) -> None:
+    """Start a paused or failed session again, with the catalog as it is now. Resuming a running one changes nothing."""
+    require_owner_or_admin(membership_of(user, session.workspace), session.owner_id, "resume this session")
+    with transaction.atomic():
+        _lock(session.workspace)
+        session = _fresh(session)
+        if not session.can_resume:
+            return
+        if problems := _why_not_resume(session):
+            raise Refused(problems)
+        verb = "retry" if session.desired == Desired.RUNNING else "resume"
+        session.image = session.image.successor()
+        session.snapshot = resolve(session)
+        session.price_per_hour = session.pod_size.price_per_hour(session.compute_pool)
+        _ask(session, user, Desired.RUNNING)
+        _record(session, user, verb)
+
+
+def _why_not_resume(session: Session) -> list[Problem]:
+    """What has come in the way since the pause: an exclusive volume in use elsewhere, or the quota."""
+    problems = []
+    volumes = {mount.volume_id: mount.volume.name for mount in session.mounts.select_related("volume")}
+    for volume, holder in exclusive_use(list(volumes), besides=session).items():
+        message = (
+            f"“{volumes[volume]}” is in use by the session “{holder}”, and one session at a time may mount it. Pause that session first."
+        )
+        problems.append(Problem("", "volume_in_use", message))
+    if session.desired != Desired.RUNNING:  # a failed session is counted already
+        exceeded: list[QuotaLine] = [line for line in quota_lines(session.workspace, session.pod_size) if line.exceeded]
+        problems += [Problem("", "quota_exceeded", line.sentence) for line in exceeded]
+    return problems
+
+
+def delete(user: Any, session: Session, volumes: Collection[str] = ()) -> None:
+    """Remove the session. Its volumes stay, but for those named in ``volumes``, which go to the trash.
+
+    Raises ``Refused`` when a named volume is not the session's, is used by another session, or isn't the user's to delete.
+    """
+    require_owner_or_admin(membership_of(user, session.workspace), session.owner_id, "delete this session")
+    with transaction.atomic():
+        session = _fresh(session)
+        if session.desired == Desired.DELETED:
+            return
+        mounted: dict[str, Volume] = {mount.volume.name: mount.volume for mount in session.mounts.select_related("volume")}
+        for name in volumes:
+            if name not in mounted:
+                raise Refused(Problem("volumes", "volume_gone", f"“{name}” is not a volume of this session."))
+            storage.trash_volume(user, mounted[name], released_by=session.host)
+        _ask(session, user, Desired.DELETED)
+        _record(session, user, "delete", f"With its volumes: {', '.join(volumes)}" if volumes else "")
+
+
+def open_session(user: Any, session: Session, login_key: str) -> str:
+    """A one-time address that opens the IDE. ``login_key`` is the key of the sign-in that asks; signing out ends the access."""
+    membership = membership_of(user, session.workspace)
+    require_role(membership, Role.MEMBER, "open sessions")
+    if session.owner_id != user.pk:
+        raise Forbidden("Only its owner can open a session: whoever is in it acts with the owner's files and tokens.")
+    if not session.can_open:
+        raise Refused(Problem("", "not_running", f"The session is not running: {session.message or session.phase}"))
+    _record(session, user, "open")
+    return gateway.issue_ticket(session, user, login_key)
+
+
+def _fresh(session: Session) -> Session:
+    """The row as it is now, locked for this transaction."""
+    return (
+        Session.objects.select_for_update(of=("self",))
+        .select_related("workspace__cluster", "preset", "pod_size", "compute_pool", "slurm_cluster", "owner", "image")
+        .get(pk=session.pk)
+    )
+
+
+def _ask(session: Session, user: Any, desired: Desired) -> None:
+    """Write a new intent, and queue its reconcile with it."""
+    session.desired = desired
+    session.generation += 1
+    session.requested_at = timezone.now()
+    session.requested_by = user
+    fields = ["desired", "generation", "requested_at", "requested_by"]
+    if desired == Desired.RUNNING:
+        session.revision = session.generation
+        fields += ["revision", "image", "snapshot", "price_per_hour"]
+    session.save(update_fields=fields)
+    tasks.queue(session.pk)
+
+
+def _record(session: Session, user: Any, verb: str, message: str = "") -> None:
+    Activity.objects.create(workspace=session.workspace, session=session, host=session.host, actor=user, verb=verb, message=message)

@@ -1,0 +1,119 @@
+"""The reconcile task: sends one session's newest generation to its cluster.
+
+A task carries only an id and derives everything again, so losing, repeating or reordering tasks changes nothing but
+seconds. Rows are claimed by a conditional UPDATE (a lease), and no lock is held while the cluster is called.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from datetime import datetime, timedelta
+
+from django.db.models import F, Q
+from django.utils import timezone
+from django_q.tasks import async_task
+
+from compute.clusters import driver_for
+from compute.clusters.base import ClusterError
+from sessions.models import LEASE, MAX_BACKOFF, Activity, Desired, Session
+from sessions.workload import build
+
+log = logging.getLogger(__name__)
+
+# A task that has been in the queue for this long may be lost: another one is queued.
+QUEUE_STALE = timedelta(seconds=10)
+
+
+def queue(session_id: int) -> bool:
+    """Queue a reconcile of the session in the current transaction, unless one is waiting already. One UPDATE, one INSERT."""
+    now = timezone.now()
+    free = Q(queued_at=None) | Q(queued_at__lt=now - QUEUE_STALE) | Q(queued_at__gt=now + QUEUE_STALE)
+    if not Session.objects.filter(free, pk=session_id).update(queued_at=now):
+        return False
+    async_task(reconcile, session_id)
+    return True
+
+
+def reconcile(session_id: int) -> None:
+    """Claim the row, send it to the cluster, record what came of it. Never raises for a cluster's error."""
+    holder = uuid.uuid4().hex
+    session = _claim(session_id, holder)
+    if session is None:
+        return
+    try:
+        _act(session)
+    except ClusterError as error:
+        _record_error(session, holder, error.reason, str(error), retryable=error.retryable)
+    except Exception:
+        # The traceback goes to the log only: it may hold what a user typed.
+        log.exception("Reconciling %s failed", session.host)
+        _record_error(session, holder, "InternalError", "Slipway hit an error of its own; its log says more.", retryable=True)
+    else:
+        _record_applied(session, holder)
+    _queue_if_newer(session)
+
+
+def _claim(session_id: int, holder: str) -> Session | None:
+    """Take the row's lease. None when another task holds it (that task queues again if there is more to do) or it is gone."""
+    now = timezone.now()
+    free = Q(lease_until=None) | Q(lease_until__lt=now) | Q(lease_until__gt=now + LEASE * 2)
+    if not Session.objects.filter(free, pk=session_id).update(lease_until=now + LEASE, lease_holder=holder, queued_at=None):
+        Session.objects.filter(pk=session_id).update(queued_at=None)
+        return None
+    return Session.objects.select_related("workspace__cluster").get(pk=session_id)
+
+
+def _act(session: Session) -> None:
+    driver = driver_for(session.workspace.cluster)
+    namespace = session.workspace.namespace
+    if session.desired == Desired.RUNNING:
+        driver.apply(build(session))
+    elif session.desired == Desired.PAUSED:
+        driver.pause(namespace, session.host)
+    else:
+        driver.remove(namespace, session.host)
+
+
+def _record_applied(session: Session, holder: str) -> None:
+    Session.objects.filter(pk=session.pk, lease_holder=holder).update(
+        applied_generation=session.generation,
+        applied_at=timezone.now(),
+        lease_until=None,
+        lease_holder="",
+        attempts=0,
+        next_try_at=None,
+        apply_reason="",
+        apply_message="",
+        apply_final=False,
+    )
+
+
+def _record_error(session: Session, holder: str, reason: str, message: str, *, retryable: bool) -> None:
+    final = not retryable and session.desired == Desired.RUNNING  # a pause or a delete is tried until it works
+    updated = Session.objects.filter(pk=session.pk, lease_holder=holder).update(
+        lease_until=None,
+        lease_holder="",
+        attempts=F("attempts") + 1,
+        next_try_at=_next_try(session.attempts),
+        apply_reason=reason,
+        apply_message=message,
+        apply_final=final,
+        error_generation=session.generation,
+    )
+    news = (reason, message) != (session.apply_reason, session.apply_message) or session.error_generation != session.generation
+    if updated and news:
+        Activity.objects.create(
+            workspace_id=session.workspace_id, session=session, host=session.host, verb="error", reason=reason, message=message
+        )
+
+
+def _next_try(attempts: int) -> datetime:
+    """1, 2, 4 … seconds, at most a minute."""
+    return timezone.now() + min(MAX_BACKOFF, timedelta(seconds=2 ** min(attempts, 10)))
+
+
+def _queue_if_newer(session: Session) -> None:
+    """An intent that came while this task worked found the row leased; its own task may have given up."""
+    if Session.objects.filter(pk=session.pk, generation__gt=session.generation).exists():
+        queue(session.pk)
