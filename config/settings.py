@@ -41,15 +41,15 @@ SECRET_KEY = required("SLIPWAY_SECRET_KEY", "a long random string that signs coo
 SLIPWAY_ENCRYPTION_KEYS = [
     key.strip()
     for key in required(
-        "SLIPWAY_ENCRYPTION_KEYS", "Fernet keys, newest first, with commas between; `manage.py new_key` makes one."
+        "SLIPWAY_ENCRYPTION_KEYS", "Fernet keys, newest first, with commas between; `python -m config.new_key` makes one."
     ).split(",")
 ]
 
 # Where browsers find Slipway, and below which domain each session has its own origin.
 SLIPWAY_URL = required("SLIPWAY_URL", "the address that users type, such as https://slipway.example.com.").rstrip("/")
-SLIPWAY_APPS_URL = required(
-    "SLIPWAY_APPS_URL", "the address below which sessions live, such as https://apps.slipway.example.com."
-).rstrip("/")
+SLIPWAY_APPS_URL = required("SLIPWAY_APPS_URL", "the address below which sessions live, such as https://apps.slipway.example.com.").rstrip(
+    "/"
+)
 _public = urlsplit(SLIPWAY_URL)
 _apps = urlsplit(SLIPWAY_APPS_URL)
 if _public.scheme not in ("http", "https") or not _public.hostname:
@@ -147,10 +147,12 @@ AXES_LOCKOUT_TEMPLATE = "registration/locked.html"
 AXES_IPWARE_PROXY_COUNT = 1
 AXES_VERBOSE = False
 
-SESSION_COOKIE_NAME = "slipway_session"
+# __Host-: code in a session, on an origin below this host, could otherwise set cookies of these names for this host.
+_cookie_prefix = "__Host-" if SECURE else ""
+SESSION_COOKIE_NAME = f"{_cookie_prefix}slipway_session"
 SESSION_COOKIE_SECURE = SECURE
 SESSION_COOKIE_AGE = 14 * 24 * 3600
-CSRF_COOKIE_NAME = "slipway_csrf"
+CSRF_COOKIE_NAME = f"{_cookie_prefix}slipway_csrf"
 CSRF_COOKIE_SECURE = SECURE
 CSRF_COOKIE_HTTPONLY = True
 CSRF_FAILURE_VIEW = "config.views.csrf_failure"
@@ -218,6 +220,7 @@ SLIPWAY_SWEEP_SECONDS = positive("SLIPWAY_SWEEP_SECONDS", 5)
 SLIPWAY_LOCAL_ROOT = Path(env.str("SLIPWAY_LOCAL_ROOT", default=str(BASE_DIR / ".demo" / "local")))
 SLIPWAY_LOCAL_USER = env.str("SLIPWAY_LOCAL_USER", default="slipway-ide")  # used only when started as root
 SLIPWAY_LOCAL_ALLOW_PUBLIC = env.bool("SLIPWAY_LOCAL_ALLOW_PUBLIC", default=False)
+SLIPWAY_DEMO = env.bool("SLIPWAY_DEMO", default=False)  # shows the demo's accounts on the sign-in page
 
 LOGGING = {
     "version": 1,
@@ -228,6 +231,6 @@ LOGGING = {
     "loggers": {
         "axes": {"level": "WARNING"},
         "django.request": {"level": "ERROR"},
-        "django_q": {"level": "WARNING", "handlers": ["stderr"], "propagate": False},
+        "django-q": {"level": "WARNING", "handlers": ["stderr"], "propagate": False},
     },
 }

@@ -1,11 +1,72 @@
-"""Pages that belong to no app."""
+"""Pages that belong to no app: home, sign-in, sign-out, health and errors."""
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import LoginView, LogoutView
+from django.db import DatabaseError
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from compute.access import LAST_WORKSPACE
+from compute.models import Workspace
+from config.demo_accounts import DEMO_ACCOUNTS
+from sessions import heartbeat
+
+
+@require_safe
+@login_required
+def home(request: HttpRequest) -> HttpResponse:
+    """To the sessions of the workspace that was last looked at, else of the first one by name."""
+    names = list(Workspace.objects.visible_to(request.user).values_list("name", flat=True))  # type: ignore[arg-type]
+    if not names:
+        return render(request, "home.html")
+    last = request.session.get(LAST_WORKSPACE)
+    return redirect("sessions:list", last if last in names else names[0])
+
+
+class SignIn(LoginView):
+    """The sign-in page. In the demo, and only there, it shows the demo's accounts."""
+
+    template_name = "registration/login.html"
+    redirect_authenticated_user = True
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(demo_accounts=DEMO_ACCOUNTS if settings.SLIPWAY_DEMO else (), **kwargs)
+
+
+class SignOut(LogoutView):
+    """POST only. The sessions that this sign-in opened close with it."""
+
+
+@require_safe
+@never_cache
+def healthz(request: HttpRequest) -> HttpResponse:
+    """200 while this process can serve requests, which takes its database. What the other parts last showed comes along,
+    in seconds, for people and dashboards; a dead worker is no reason to take the web away."""
+    try:
+        ages = heartbeat.ages()
+    except DatabaseError:
+        return JsonResponse({"ok": False, "database": "unreachable"}, status=503)
+    return JsonResponse({"ok": True, "seconds_since": {name: round(seconds, 1) for name, seconds in sorted(ages.items())}})
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """The form's own secret had expired. Nothing was changed."""
     return render(request, "403_csrf.html", status=403)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Looks the same for what is not there and for what the user may not know of."""
+    return render(request, "404.html", status=404)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Rendered without context processors: whatever broke may break them too."""
+    return HttpResponse(render_to_string("500.html"), status=500)

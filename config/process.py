@@ -1,0 +1,58 @@
+"""Child processes that never outlive their parent, and that end when they are told to."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import time
+
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent(sig: signal.Signals = signal.SIGKILL) -> None:
+    """Have the kernel send ``sig`` to this process when its parent (the parent's thread that made it) ends."""
+    if _libc.prctl(PR_SET_PDEATHSIG, int(sig)) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+
+
+def start(argv: list[str], *, death_signal: signal.Signals = signal.SIGKILL, **options: object) -> subprocess.Popen[bytes]:
+    """Start a program as the leader of its own session, so that its whole group can be ended and a Ctrl-C in the
+    terminal is the parent's to handle. Call it from the main thread of a process without other threads."""
+    parent = os.getpid()
+
+    def in_child() -> None:
+        die_with_parent(death_signal)
+        if os.getppid() != parent:  # it ended between fork and prctl
+            os._exit(1)
+
+    return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
+        argv,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=in_child,
+        **options,
+    )
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL whatever is left of the program and of what it started in its own group."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def stop_all(processes: list[subprocess.Popen[bytes]], grace: float) -> None:
+    """SIGTERM to each program itself (not to its group: children are its own to stop), then, after ``grace``
+    seconds at most, SIGKILL to each whole group."""
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+    deadline = time.monotonic() + grace
+    while time.monotonic() < deadline and any(process.poll() is None for process in processes):
+        time.sleep(0.05)
+    for process in processes:
+        kill_group(process)
