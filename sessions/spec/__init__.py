@@ -6,7 +6,7 @@ The wizard, the API and the admin's preview all ask here, so what one accepts or
 from sessions.spec.check import Checked, QuotaLine, check
 from sessions.spec.choices import Choices, choices, defaults, suggest_name
 from sessions.spec.inputs import DataVolumeInput, EnvInput, HomeInput, SpecInput
-from sessions.spec.resolve import pending_changes, resolve
+from sessions.spec.resolve import load_parts, pending_changes, resolve
 
 __all__ = [
     "Checked",
@@ -19,6 +19,7 @@ __all__ = [
     "check",
     "choices",
     "defaults",
+    "load_parts",
     "pending_changes",
     "resolve",
     "suggest_name",

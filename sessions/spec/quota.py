@@ -2,48 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 
 from django.db.models import Count
 
 from compute.models import Workspace
+from compute.quota import QuotaLine
 from compute.validators import GIB, parse_quantity
 from presets.models import PodSize
 from sessions.models import Session
-from storage.models import Volume
-
-
-@dataclass(frozen=True)
-class QuotaLine:
-    """One limit of a workspace, in ``unit`` (cores, GiB, or a count). ``field`` is where a user can do something about it."""
-
-    label: str
-    field: str
-    unit: str
-    used: Decimal
-    would_be: Decimal
-    limit: Decimal
-
-    @property
-    def exceeded(self) -> bool:
-        return self.would_be > self.limit and self.would_be > self.used
-
-    @property
-    def percent(self) -> int:
-        return min(100, int(100 * self.would_be / self.limit)) if self.limit else 100
-
-    @property
-    def sentence(self) -> str:
-        unit = f" {self.unit}" if self.unit else ""
-        return (
-            f"This would exceed the workspace's quota of {self.label}: {_plain(self.used)} of {_plain(self.limit)}{unit} are used, "
-            f"and this makes it {_plain(self.would_be)}. Choose less, or pause or delete something."
-        )
-
-
-def _plain(number: Decimal) -> str:
-    return f"{number.quantize(Decimal('0.01')).normalize():f}"
+from storage.quota import storage_line
 
 
 def quota_lines(workspace: Workspace, pod_size: PodSize | None, new_storage: str = "") -> list[QuotaLine]:
@@ -51,18 +19,9 @@ def quota_lines(workspace: Workspace, pod_size: PodSize | None, new_storage: str
     lines = []
     if workspace.quota_sessions is not None or workspace.quota_cpu or workspace.quota_memory or workspace.quota_gpus is not None:
         lines += _compute_lines(workspace, pod_size)
-    if workspace.quota_storage:
-        used = _sum_storage(workspace)
-        added = parse_quantity(new_storage) if new_storage else Decimal(0)
-        lines.append(
-            QuotaLine("storage", "home.size", "GiB", used / GIB, (used + added) / GIB, parse_quantity(workspace.quota_storage) / GIB)
-        )
+    if (line := storage_line(workspace, new_storage)) is not None:
+        lines.append(line)
     return lines
-
-
-def _sum_storage(workspace: Workspace) -> Decimal:
-    sizes = Volume.objects.filter(workspace=workspace).order_by().values_list("size").annotate(n=Count("pk"))
-    return sum((parse_quantity(size) * count for size, count in sizes), Decimal(0))
 
 
 def _compute_lines(workspace: Workspace, pod_size: PodSize | None) -> list[QuotaLine]:

@@ -5,21 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from django.db.models import Prefetch, prefetch_related_objects
 
 from presets.models import Configuration
-from sessions.models import Session
+from sessions.models import Session, SessionVolume
 from storage.models import Secret
+
+
+def load_parts(session: Session) -> None:
+    """Volumes and configurations into ``session.mounts.all()`` and ``session.configurations.all()``; 3 queries, the first time only."""
+    mounts = Prefetch("mounts", SessionVolume.objects.select_related("volume"))
+    prefetch_related_objects([session], mounts, "configurations__variables")
 
 
 def resolve(session: Session) -> dict[str, Any]:
     """The session's spec with every name looked up, as JSON: what ``sessions.workload.build`` needs and nothing else.
 
-    Variables follow the precedence inline > configuration > bundle. The session must be saved; about 6 queries.
+    Variables follow the precedence inline > configuration > bundle. The session must be saved; about 6 queries,
+    3 less when :func:`load_parts` was called.
     """
+    load_parts(session)
     workspace, pool, size = session.workspace, session.compute_pool, session.pod_size
     image = session.image.successor()
-    mounts = list(session.mounts.select_related("volume"))
-    configurations = list(session.configurations.order_by("position", "name").prefetch_related("variables"))
+    mounts = list(session.mounts.all())
+    configurations = list(session.configurations.all())
     env, secret_env = _variables(session, configurations)
     return {
         "workspace": workspace.name,
