@@ -10,7 +10,6 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.utils import timezone
 
 from compute.access import membership_of, require_owner_or_admin, require_role
 from compute.clusters import driver_for
@@ -51,6 +50,8 @@ def create_volume(
     with transaction.atomic():
         _lock(workspace)
         _validate(volume)
+        if volume.kind == Volume.Kind.HOME and volume.access_mode == Volume.AccessMode.READ:
+            raise Refused(Problem("access_mode", "home_read_only", "A home volume must be writable: choose another access mode."))
         _check_quota(volume)
         volume.save()
     return volume
@@ -93,13 +94,18 @@ def trash_volume(user: Any, volume: Volume, *, released_by: str = "") -> None:
 
 
 def restore_volume(user: Any, volume: Volume) -> Volume:
-    """Bring a volume back from the trash, under a free name if its own was taken meanwhile."""
+    """Bring a volume back from the trash, under a free name if its own was taken meanwhile.
+
+    Raises ``Refused`` from the moment that a purge may have begun: a claim that is being deleted can't be kept.
+    """
     require_owner_or_admin(membership_of(user, volume.workspace), volume.owner_id, "restore this volume")
     with transaction.atomic():
         _lock(volume.workspace)
         fresh = Volume.objects.select_for_update().filter(pk=volume.pk).first()
         if fresh is None:
             raise Refused(Problem("", "volume_gone", f"“{volume}” has been deleted for good."))
+        if fresh.purge_after and fresh.purge_after <= timezone.now():
+            raise Refused(Problem("", "volume_purging", f"“{volume}” is being deleted for good and can't be restored any more."))
         if fresh.trashed_at:
             fresh.name = free_name(fresh.workspace, fresh.name)
             fresh.trashed_at = fresh.trashed_by = fresh.purge_after = None
@@ -108,24 +114,32 @@ def restore_volume(user: Any, volume: Volume) -> Volume:
 
 
 def purge_volume(user: Any, volume: Volume) -> None:
-    """Delete a trashed volume and its data for good. Raises ``Refused`` when the cluster can't now; nothing is lost then."""
+    """Delete a trashed volume and its data for good.
+
+    Raises ``Refused`` when the cluster can't now: the volume stays in the trash, and the sweep tries again.
+    """
     require_owner_or_admin(membership_of(user, volume.workspace), volume.owner_id, "delete this volume for good")
-    if not volume.trashed_at:
+    # From here on it can't be restored: nobody gets back a volume whose claim is about to go.
+    if not Volume.objects.trashed().filter(pk=volume.pk).update(purge_after=timezone.now()):
         raise Refused(Problem("", "not_in_trash", f"“{volume}” is not in the trash."))
     try:
         _purge(volume)
     except ClusterError as error:
-        raise Refused(Problem("", "cluster_failed", f"The cluster could not delete “{volume}”: {error}")) from error
+        message = f"The cluster could not delete “{volume}” now: {error} It stays in the trash, and Slipway tries again."
+        raise Refused(Problem("", "cluster_failed", message)) from error
 
 
 def purge_due() -> int:
     """Purge what has been in the trash for its time; returns how many. One that fails stays, and is tried again."""
     done = 0
-    for volume in Volume.objects.due_for_purge().select_related("workspace__cluster")[:100]:
+    due = Volume.objects.due_for_purge().filter(mounts=None).select_related("workspace__cluster").order_by("purge_after")
+    for volume in due:
         try:
             done += _purge(volume)
         except ClusterError as error:
             log.warning("Purging volume %s failed: %s", volume.claim, error)
+        except Exception:  # one bad row must not keep the rest from their turn
+            log.exception("Purging volume %s failed", volume.claim)
     return done
 
 
@@ -149,7 +163,7 @@ def write_secret(user: Any, workspace: Workspace, *, name: str, value: str, desc
     """
     require_role(membership_of(user, workspace), Role.ADMIN, "write secrets")
     with transaction.atomic():
-        bundle = bundle_of(workspace)
+        bundle = SecretsBundle.objects.select_for_update().get(pk=bundle_of(workspace).pk)
         secret = Secret.objects.filter(bundle=bundle, name=name.strip()).first() or Secret(bundle=bundle, name=name.strip())
         secret.value, secret.description, secret.updated_by = value, description.strip(), user
         _validate(secret)

@@ -1,0 +1,193 @@
+"""The controller: what clusters say becomes status and activity, and what is lost is queued again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from django_q.models import OrmQ
+
+from compute.clusters.base import ClusterError
+from compute.models import Cluster
+from sessions import services
+from sessions.controller import ClusterWatch, Controller
+from sessions.models import Activity, Phase, Session
+from storage.models import Volume
+from tests.conftest import Cast
+from tests.fakes import FakeDriver
+
+Launch = Callable[..., Session]
+
+
+@pytest.fixture
+def controller() -> Controller:
+    return Controller(threading.Event())
+
+
+@pytest.fixture
+def rounds(controller: Controller, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Feed the controller what the fake cluster says now, and let it go round once; watch threads stay out of it."""
+    monkeypatch.setattr(controller, "follow_clusters", lambda: None)
+    monkeypatch.setattr("sessions.controller.TICK", 0.001)
+
+    def go() -> None:
+        for observation in driver.observations.values():
+            controller.inbox.put((1, observation))
+        controller.round()
+
+    return go
+
+
+def phases(session: Session) -> list[str]:
+    return list(Activity.objects.filter(host=session.host, verb="phase").order_by("pk").values_list("phase", flat=True))
+
+
+def test_a_whole_life_is_told_in_order(launch: Launch, cast: Cast, reconciled: Any, observe: Any, rounds: Any) -> None:
+    session = launch()
+    rounds()
+    reconciled(session)
+    observe(session)
+    rounds()
+    observe(session, ready=True, endpoint="unix:/run/s")
+    rounds()
+    session.refresh_from_db()
+    assert (session.phase, session.endpoint, session.observed_revision) == (Phase.RUNNING, "unix:/run/s", 1)
+    assert session.running_since
+    assert session.can_open
+    services.pause(cast.owner, session)
+    rounds()
+    session.refresh_from_db()
+    assert (session.phase, session.reason, session.endpoint) == (Phase.TERMINATING, "Pausing", "")
+    reconciled(session)
+    observe(session, exists=False)
+    rounds()
+    services.delete(cast.owner, session)
+    rounds()
+    reconciled(session)
+    observe(session, exists=False, retained=False)
+    rounds()
+    assert phases(session) == ["Pending", "Running", "Terminating", "Paused", "Terminating"]
+    assert not Session.objects.exists()
+    assert Volume.objects.live().count() == 1
+    assert Activity.objects.filter(host=session.host, verb="deleted").exists()
+
+
+def test_nothing_is_written_when_nothing_changed(launch: Launch, reconciled: Any, observe: Any, rounds: Any) -> None:
+    session = reconciled(launch())
+    observe(session, ready=True, endpoint="unix:/run/s")
+    rounds()
+    before = Session.objects.get().observed_at
+    rounds()
+    assert Session.objects.get().observed_at == before
+
+
+def test_a_failure_keeps_its_reason_and_last_lines(launch: Launch, reconciled: Any, observe: Any, rounds: Any) -> None:
+    session = reconciled(launch())
+    observe(session, exists=False, failed=True, reason="Crashed", message="Exit code 3.", log_tail="line 1\nline 2\n")
+    rounds()
+    session.refresh_from_db()
+    assert (session.phase, session.reason, session.message, session.log_tail) == (
+        Phase.FAILED,
+        "Crashed",
+        "Exit code 3.",
+        "line 1\nline 2\n",
+    )
+    assert session.can_resume
+
+
+def test_a_lost_task_is_queued_again_by_the_sweep(launch: Launch, controller: Controller, rounds: Any) -> None:
+    launch()
+    OrmQ.objects.all().delete()
+    Session.objects.update(queued_at=timezone.now() - timedelta(minutes=1))
+    rounds()
+    assert OrmQ.objects.count() == 1
+
+
+def test_a_workload_that_the_cluster_lost_is_applied_again(launch: Launch, reconciled: Any, observe: Any, rounds: Any) -> None:
+    session = reconciled(launch())
+    observe(session, ready=True, endpoint="unix:/run/s")
+    rounds()
+    OrmQ.objects.all().delete()
+    Session.objects.update(applied_at=timezone.now() - timedelta(seconds=5))
+    observe(session, exists=False)
+    rounds()
+    session.refresh_from_db()
+    assert session.phase == Phase.PENDING
+    assert OrmQ.objects.count() == 1
+
+
+def test_a_running_session_that_no_watch_mentions_is_asked_for(
+    launch: Launch, reconciled: Any, controller: Controller, rounds: Any
+) -> None:
+    session = reconciled(launch())
+    Session.objects.update(phase=Phase.RUNNING, status_generation=1, applied_at=timezone.now() - timedelta(minutes=1))
+    OrmQ.objects.all().delete()
+    controller.next_resync = timezone.now()
+    rounds()
+    session.refresh_from_db()
+    assert session.phase == Phase.PENDING
+    assert OrmQ.objects.count() == 1
+
+
+def test_an_orphan_is_reported_once_and_left_alone(
+    launch: Launch, reconciled: Any, observe: Any, rounds: Any, driver: FakeDriver, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = reconciled(launch())
+    observe(session)
+    Session.objects.all().delete()
+    rounds()
+    rounds()
+    assert caplog.text.count("Orphan") == 1
+    assert driver.removed == []
+
+
+def test_one_bad_row_does_not_block_the_rest(launch: Launch, reconciled: Any, observe: Any, rounds: Any) -> None:
+    bad, good = launch(name="bad"), launch(name="good")
+    Session.objects.filter(pk=bad.pk).update(snapshot=["not", "a", "snapshot"])
+    reconciled(good)
+    observe(good, ready=True, endpoint="unix:/run/s")
+    rounds()
+    good.refresh_from_db()
+    assert good.phase == Phase.RUNNING
+
+
+def test_a_watch_that_fails_is_tried_again_and_says_since_when(cluster: Cluster, driver: FakeDriver) -> None:
+    controller = Controller(threading.Event())
+    watch = ClusterWatch(cluster, controller.inbox, controller.stop)
+    tries = []
+
+    def fail_once(stop: threading.Event) -> Iterator[Any]:
+        tries.append(1)
+        if len(tries) == 1:
+            raise ClusterError("Unreachable", "Connection refused.")
+        stop.set()
+        yield from ()
+
+    driver.watch = fail_once  # type: ignore[method-assign, assignment]
+    watch.run()
+    assert len(tries) == 2
+    assert watch.unreachable_since is not None
+    assert watch.problem == "Connection refused."
+
+
+def test_an_unreachable_cluster_makes_its_sessions_unknown_and_back(
+    launch: Launch, reconciled: Any, observe: Any, controller: Controller, rounds: Any, cluster: Cluster
+) -> None:
+    session = reconciled(launch())
+    observe(session, ready=True, endpoint="unix:/run/s")
+    rounds()
+    watch = ClusterWatch(cluster, controller.inbox, controller.stop)
+    watch.unreachable_since = timezone.now() - timedelta(minutes=1)
+    controller.watches[cluster.pk] = watch
+    controller.next_resync = controller.next_sweep = timezone.now()
+    rounds()
+    session.refresh_from_db()
+    assert session.phase == Phase.UNKNOWN
+    watch.unreachable_since = None
+    rounds()
+    session.refresh_from_db()
+    assert session.phase == Phase.RUNNING

@@ -1,0 +1,146 @@
+"""The reconcile task: once is enough, twice is harmless, and nothing that goes wrong is forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from django_q.models import OrmQ
+
+from compute.clusters.base import ClusterError
+from compute.workload import Claim, Mount, Resources, Workload
+from sessions import services, tasks
+from sessions.models import LEASE, Session
+from sessions.spec import DataVolumeInput, EnvInput
+from storage.models import Volume
+from tests.conftest import Cast
+from tests.fakes import FakeDriver
+
+Launch = Callable[..., Session]
+
+
+def test_the_workload_is_everything_the_session_asked_for(launch: Launch, reconciled: Any, driver: FakeDriver, shared_data: Volume) -> None:
+    session = reconciled(launch(data_volumes=(DataVolumeInput("sales", "/data/sales", True),), env=(EnvInput("REGION", "north"),)))
+    home = Volume.objects.get(kind="home")
+    (workload,) = driver.applied
+    assert workload == Workload(
+        name=session.host,
+        namespace="research",
+        revision=1,
+        image="local:jupyterlab",
+        ide="jupyterlab",
+        token=session.ide_token,
+        port=8888,
+        probe=workload.probe,
+        resources=Resources("500m", "1Gi"),
+        owner="owner",
+        env={"SLIPWAY_SESSION_NAME": "forecast", "SLIPWAY_WORKSPACE": "research"},
+        secret_env={"REGION": "north", "JUPYTER_TOKEN": session.ide_token},
+        claims=(Claim(home.claim, "5Gi"), Claim(shared_data.claim, "10Gi", "ReadWriteMany")),
+        mounts=(Mount(home.claim, "/home/jovyan", home=True), Mount(shared_data.claim, "/data/sales", read_only=True)),
+        labels={"slipway.dev/session": session.host, "slipway.dev/workspace": "research", "slipway.dev/preset": "jupyterlab"},
+        start_timeout=900,
+    )
+
+
+def test_a_task_applies_the_newest_generation_and_frees_the_row(launch: Launch, reconciled: Any, cast: Cast, driver: FakeDriver) -> None:
+    session = launch()
+    services.pause(cast.owner, session)
+    session = reconciled(session)
+    assert (driver.applied, driver.paused) == ([], [session.host])
+    assert (session.applied_generation, session.lease_until, session.queued_at) == (2, None, None)
+
+
+def test_running_a_task_twice_changes_nothing(launch: Launch, reconciled: Any, driver: FakeDriver) -> None:
+    session = reconciled(reconciled(launch()))
+    assert driver.applied[0] == driver.applied[1]
+    assert session.applied_generation == 1
+
+
+def test_a_row_that_another_task_holds_is_left_alone(launch: Launch, reconciled: Any, driver: FakeDriver) -> None:
+    session = launch()
+    Session.objects.update(lease_until=timezone.now() + LEASE, lease_holder="another")
+    reconciled(session)
+    assert driver.applied == []
+    Session.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    reconciled(session)
+    assert len(driver.applied) == 1
+
+
+def test_an_intent_that_comes_while_the_task_works_is_queued_again(
+    launch: Launch, reconciled: Any, cast: Cast, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = launch()
+
+    def apply_and_pause(workload: Workload) -> None:
+        services.pause(cast.owner, session)
+        OrmQ.objects.all().delete()
+        Session.objects.update(queued_at=None)  # as the pause's own task does when it finds the row leased
+
+    monkeypatch.setattr(driver, "apply", apply_and_pause)
+    session = reconciled(session)
+    assert (session.generation, session.applied_generation) == (2, 1)
+    assert OrmQ.objects.count() == 1
+
+
+def test_tasks_are_not_queued_twice_but_a_lost_one_is_replaced(launch: Launch) -> None:
+    session = launch()
+    assert not tasks.queue(session.pk)
+    assert OrmQ.objects.count() == 1
+    for stuck in (timezone.now() - timedelta(minutes=1), timezone.now() + timedelta(days=1)):
+        Session.objects.update(queued_at=stuck)
+        assert tasks.queue(session.pk)
+
+
+def test_an_error_is_kept_shown_and_tried_again_later(launch: Launch, reconciled: Any, driver: FakeDriver) -> None:
+    driver.error = ClusterError("DiskFull", "The disk is full.")
+    session = reconciled(launch())
+    assert (session.apply_reason, session.apply_final, session.attempts, session.applied_generation) == ("DiskFull", False, 1, 0)
+    assert session.next_try_at is not None
+    assert not Session.objects.needing_reconcile().exists()
+    reconciled(session)
+    assert session.activity.filter(verb="error").count() == 1  # the same error is said once
+    Session.objects.update(next_try_at=timezone.now())
+    assert Session.objects.needing_reconcile().exists()
+    driver.error = None
+    session = reconciled(session)
+    assert (session.apply_reason, session.attempts, session.next_try_at, session.applied_generation) == ("", 0, None, 1)
+
+
+def test_an_error_that_cannot_heal_is_final_for_a_start_but_never_for_a_delete(
+    launch: Launch, reconciled: Any, cast: Cast, driver: FakeDriver
+) -> None:
+    driver.error = ClusterError("NoSessionUser", "There is no user.", retryable=False)
+    session = reconciled(launch())
+    Session.objects.update(next_try_at=None)
+    assert session.apply_final
+    assert not Session.objects.needing_reconcile().exists()
+    services.delete(cast.owner, session)
+    session = reconciled(session)
+    Session.objects.update(next_try_at=None)
+    assert not session.apply_final
+    assert Session.objects.needing_reconcile().exists()
+
+
+def test_a_bug_in_a_driver_is_an_error_like_others_and_tells_no_values(
+    launch: Launch, reconciled: Any, driver: FakeDriver, caplog: pytest.LogCaptureFixture
+) -> None:
+    driver.error = RuntimeError("boom")
+    session = reconciled(launch(env=(EnvInput("MY_TOKEN", "hunter2-hunter2"),)))
+    assert session.apply_reason == "InternalError"
+    assert "hunter2" not in caplog.text
+    assert "hunter2" not in str(OrmQ.objects.values_list("payload", flat=True))
+
+
+def test_times_from_a_clock_that_jumped_hold_nothing_up(launch: Launch) -> None:
+    launch()
+    far = timezone.now() + timedelta(days=365)
+    Session.objects.update(lease_until=far, next_try_at=far)
+    assert Session.objects.needing_reconcile().exists()
+
+
+def test_a_task_for_a_session_that_is_gone_does_nothing(db: None) -> None:
+    tasks.reconcile(12345)
