@@ -29,7 +29,7 @@ def start(argv: list[str], *, death_signal: signal.Signals = signal.SIGKILL, **o
         if os.getppid() != parent:  # it ended between fork and prctl
             os._exit(1)
 
-    return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
+    return subprocess.Popen(  # type: ignore[call-overload]
         argv,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
