@@ -10,6 +10,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.utils import timezone
 
 from compute.access import membership_of, require_owner_or_admin, require_role
 from compute.clusters import driver_for
@@ -119,6 +120,10 @@ def purge_volume(user: Any, volume: Volume) -> None:
     Raises ``Refused`` when the cluster can't now: the volume stays in the trash, and the sweep tries again.
     """
     require_owner_or_admin(membership_of(user, volume.workspace), volume.owner_id, "delete this volume for good")
+    if volume.mounts.exists():
+        raise Refused(
+            Problem("", "volume_in_use", f"“{volume}” is still attached to a session that is being deleted. Try again in a moment.")
+        )
     # From here on it can't be restored: nobody gets back a volume whose claim is about to go.
     if not Volume.objects.trashed().filter(pk=volume.pk).update(purge_after=timezone.now()):
         raise Refused(Problem("", "not_in_trash", f"“{volume}” is not in the trash."))

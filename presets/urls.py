@@ -1,0 +1,11 @@
+"""Addresses below ``/w/<workspace>/presets/``."""
+
+from django.urls import path
+
+from presets import views
+
+app_name = "presets"
+urlpatterns = [
+    path("", views.preset_list, name="list"),
+    path("<slug:slug>/", views.preset_detail, name="detail"),
+]
