@@ -1,0 +1,247 @@
+"""The local driver as Slipway sees it. It writes what is wanted and reads what is; supervisors do the rest."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from compute.clusters.base import Capacity, ClusterError, Event, Health, Stop
+from compute.clusters.local import detach, health, layout, recipes
+from compute.clusters.local.images import BuildFailed, Image
+from compute.clusters.local.layout import Session
+from compute.clusters.local.observe import observation
+from compute.clusters.local.processes import Process
+from compute.clusters.local.sandbox import Account
+from compute.clusters.local.status import Status, read_events
+from compute.clusters.local.watch import Watch
+from compute.workload import Claim, Observation, Workload
+
+
+class LocalDriver:
+    """Satisfies :class:`compute.clusters.base.Driver`. Any number of them, in any process, may share a root.
+
+    ``root`` and ``user`` default to ``SLIPWAY_LOCAL_ROOT`` and ``SLIPWAY_LOCAL_USER``. ``user`` matters only to a
+    control plane that runs as root: sessions then run as this user, otherwise as the same user as Slipway.
+    ``isolate=False`` does without namespaces even where there are some.
+    """
+
+    def __init__(self, name: str, root: Path | None = None, user: str | None = None, isolate: bool = True) -> None:
+        if root is None or user is None:
+            from django.conf import settings
+
+            root, user = root or settings.SLIPWAY_LOCAL_ROOT, user or settings.SLIPWAY_LOCAL_USER
+        self.name = name
+        self.root = Path(os.path.abspath(root))
+        self.user = user if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
+        self.isolate = isolate
+
+    # What is wanted
+
+    def offers(self, image: str) -> str:
+        return recipes.why_not(image)
+
+    def apply(self, workload: Workload) -> None:
+        refusal = self.offers(workload.image)
+        if refusal:
+            raise ClusterError("ImageNotOffered", refusal, retryable=False)
+        with _as_cluster_error():
+            session = Session(self.root, workload.namespace, workload.name)
+            wanted = self._desired(workload)
+            for claim in workload.claims:
+                self.ensure_claim(workload.namespace, claim)
+            with session.locked():
+                current = layout.read_json(session.desired) or {"want": "", "revision": 0}
+                if current["want"] == "remove" or workload.revision < current["revision"]:
+                    return  # names are never used again, and a newer revision stays
+                if current["want"] != "run" or workload.revision > current["revision"]:
+                    session.folder.mkdir(mode=0o700, exist_ok=True)
+                    layout.write_json(session.desired, wanted)
+                if not self._settled(session):
+                    self._wake(session)
+
+    def pause(self, namespace: str, name: str) -> None:
+        self._want(namespace, name, "pause")
+
+    def remove(self, namespace: str, name: str) -> None:
+        self._want(namespace, name, "remove")
+
+    def _want(self, namespace: str, name: str, want: str) -> None:
+        """Replace what is wanted, keeping nothing of the workload (its secrets above all)."""
+        with _as_cluster_error():
+            session = Session(self.root, namespace, name)
+            if not session.folder.exists():
+                return
+            with session.locked():
+                if not session.folder.exists():
+                    return
+                current = layout.read_json(session.desired) or {"want": "", "revision": 0}
+                if current["want"] not in (want, "remove"):
+                    layout.write_json(session.desired, {"want": want, "revision": current["revision"]})
+                if not self._settled(session):
+                    self._wake(session)
+
+    def _desired(self, workload: Workload) -> dict[str, Any]:
+        recipe = recipes.recipe_of(workload.image)
+        assert recipe is not None
+        kept = ("env", "secret_env", "mounts", "init_scripts", "probe", "start_timeout")
+        image = {
+            "key": recipe.key,
+            "ide": recipe.ide,
+            "requirements": str(recipe.lock or ""),
+            "command": str(recipes.find_command(recipe.command) or "") if recipe.command else "",
+        }
+        return {
+            "want": "run",
+            "revision": workload.revision,
+            "isolate": self.isolate,
+            "account": asdict(self.account()),
+            "image": image,
+            "workload": {name: value for name, value in asdict(workload).items() if name in kept},
+        }
+
+    def _settled(self, session: Session) -> bool:
+        """Whether what is wanted is true already, so that no supervisor needs to do anything."""
+        wanted, status = layout.read_json(session.desired), Status.load(session.status)
+        if wanted is None or status is None or wanted["want"] == "remove":
+            return False
+        if wanted["want"] == "pause":
+            return status.state == "paused"
+        return status.state == "failed" and status.revision == wanted["revision"]
+
+    def _wake(self, session: Session) -> None:
+        """Make sure that a supervisor sees what is wanted. The caller holds the session's lock."""
+        supervisor = Process.load(layout.read_json(session.lock))
+        if supervisor is not None and supervisor.alive():
+            supervisor.send(signal.SIGHUP)
+        else:
+            detach.start("supervisor", str(self.root), session.namespace, session.name, log=session.supervisor_log)
+
+    def heal(self, namespace: str, name: str) -> None:
+        """Give the session a supervisor again, if it needs one and has none."""
+        with _as_cluster_error():
+            session = Session(self.root, namespace, name)
+            with session.locked():
+                if session.folder.exists() and not self._settled(session):
+                    self._wake(session)
+
+    # What is
+
+    def observe(self, namespace: str, name: str) -> Observation:
+        with _as_cluster_error():
+            return observation(Session(self.root, namespace, name))
+
+    def watch(self, stop: Stop) -> Iterator[Observation]:
+        return Watch(self.root, self.heal).run(stop)
+
+    def logs(self, namespace: str, name: str, tail: int = 200) -> str:
+        with _as_cluster_error():
+            session = Session(self.root, namespace, name)
+            wanted, status = layout.read_json(session.desired), Status.load(session.status)
+            if wanted is not None and status is not None and wanted["want"] == "run" and status.active == "image":
+                return layout.tail(Image(self.root, wanted["image"]["key"], Path()).log, tail)
+            text = layout.tail(session.init_log, tail) + layout.tail(session.server_log, tail)
+            return "".join(text.splitlines(keepends=True)[-tail:])
+
+    def events(self, namespace: str, name: str) -> list[Event]:
+        with _as_cluster_error():
+            told = read_events(Session(self.root, namespace, name).events)
+            return [Event(datetime.fromisoformat(e["at"]), e["kind"], e["reason"], e["message"]) for e in told]
+
+    # Claims
+
+    def ensure_claim(self, namespace: str, claim: Claim) -> None:
+        with _as_cluster_error():
+            account = self.account()
+            layout.make_root(self.root)
+            folder = layout.claim_folder(self.root, namespace, claim.name)
+            layout.make_folder(folder.parent, 0o711)
+            if not folder.exists():
+                # Made aside and renamed: a claim that exists belongs to the session user.
+                new = folder.with_name(f".new-{uuid.uuid4().hex}")
+                new.mkdir(mode=0o700)
+                if os.getuid() == 0:
+                    os.chown(new, account.uid, account.gid)
+                try:
+                    new.rename(folder)
+                except OSError:
+                    new.rmdir()
+                    if not folder.exists():
+                        raise
+
+    def delete_claim(self, namespace: str, name: str) -> None:
+        with _as_cluster_error():
+            folder = layout.claim_folder(self.root, namespace, name)
+            gone = folder.with_name(f".gone-{uuid.uuid4().hex}")
+            with suppress(FileNotFoundError):
+                folder.rename(gone)
+            # What an earlier deletion left when it was interrupted goes as well.
+            for left in folder.parent.glob(".gone-*"):
+                shutil.rmtree(left)
+
+    # Images
+
+    def ensure_image(self, image: str) -> None:
+        """Start building the image if it is not there; returns at once."""
+        built = self._image(image)
+        with _as_cluster_error():
+            if built is not None and built.venv() is None:
+                built.start_build()
+
+    def build_image(self, image: str, on_progress: Callable[[str], None] = lambda message: None) -> None:
+        """Build the image and wait for it. Raises :class:`ClusterError` (its message has the end of pip's log)."""
+        built = self._image(image)
+        if built is None:
+            return
+        try:
+            with _as_cluster_error():
+                built.build(on_progress)
+        except BuildFailed as error:
+            raise ClusterError("ImageBuildFailed", f"{error}\n{error.log}") from error
+
+    def _image(self, image: str) -> Image | None:
+        refusal = self.offers(image)
+        if refusal:
+            raise ClusterError("ImageNotOffered", refusal, retryable=False)
+        with _as_cluster_error():
+            layout.make_root(self.root)
+        recipe = recipes.recipe_of(image)
+        return Image(self.root, recipe.key, recipe.lock, self.account().name) if recipe and recipe.lock else None
+
+    # The machine
+
+    def account(self) -> Account:
+        """Who sessions run as. Raises :class:`ClusterError` when that user does not exist, or is root."""
+        try:
+            found = pwd.getpwnam(self.user)
+        except KeyError:
+            raise ClusterError("NoSessionUser", health.no_user(self.user)) from None
+        if found.pw_uid == 0:
+            raise ClusterError("NoSessionUser", "Sessions never run as root. Set SLIPWAY_LOCAL_USER to another user.", retryable=False)
+        return Account(found.pw_name, found.pw_uid, found.pw_gid)
+
+    def capacity(self) -> Capacity | None:
+        return health.capacity()
+
+    def health(self) -> Health:
+        return health.check(self.root, self.account, self.isolate)
+
+
+@contextmanager
+def _as_cluster_error() -> Iterator[None]:
+    """Let nothing but :class:`ClusterError` out."""
+    try:
+        yield
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        raise ClusterError("LocalDisk", f"This machine could not do that: {error.strerror or error}{where}.") from error
+    except ValueError as error:
+        raise ClusterError("InvalidName", str(error), retryable=False) from error

@@ -1,0 +1,64 @@
+"""Whether this machine can run sessions now, and what an operator should know of how it does."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from compute.clusters.base import Capacity, ClusterError, Health
+from compute.clusters.local import layout, sandbox
+from compute.clusters.local.builder import find_python
+from compute.clusters.local.sandbox import Account
+
+GIB = 1024**3
+LITTLE_SPACE = 2 * GIB
+LIMITS = (
+    "Pod sizes are not enforced: sessions share this machine's CPU and memory.",
+    "Volume sizes are not enforced: a volume is a folder, and grows as long as the disk has room.",
+    "The local driver is for one machine and people who trust each other.",
+)
+
+
+def no_user(user: str) -> str:
+    return (
+        f"Slipway runs as root, sessions never do, and the user {user} does not exist. Make it with: "
+        f"useradd --system --no-create-home --shell /usr/sbin/nologin {user}"
+    )
+
+
+def check(root: Path, account: Callable[[], Account], isolate: bool) -> Health:
+    """See ``Driver.health``. Costs a few small processes."""
+    if sys.platform != "linux":
+        return Health(ok=False, problems=("The local driver needs Linux.",))
+    problems, notes = [], list(LIMITS)
+    try:
+        user = account()
+        if find_python(user.name) is None:
+            problems.append(f"No Python 3.11 or newer with venv that {user.name} can run: install python3 and python3-venv.")
+    except ClusterError as error:
+        problems.append(str(error))
+    try:
+        layout.make_root(root)
+        free = shutil.disk_usage(root).free
+        if free < LITTLE_SPACE:
+            problems.append(f"Only {free / GIB:.1f} GiB are free below {root}; an image needs about 0.5 GiB.")
+        notes.append(_isolation(root, isolate))
+    except OSError as error:
+        problems.append(f"{root} cannot be used: {error.strerror or error}.")
+    return Health(ok=not problems, version=f"{platform.system()} {platform.release()}", problems=tuple(problems), notes=tuple(notes))
+
+
+def _isolation(root: Path, isolate: bool) -> str:
+    why = sandbox.why_unavailable(root / "tmp") if isolate else "it is switched off"
+    if why:
+        return f"Sessions have no mounts and process ids of their own ({why}): read-only volumes are not enforced."
+    return "Sessions have their own mounts and process ids: they see their own volumes and processes only."
+
+
+def capacity() -> Capacity:
+    """What this process may use of the machine's CPUs, and all of its memory."""
+    return Capacity(cpu=float(len(os.sched_getaffinity(0))), memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

@@ -1,0 +1,114 @@
+"""One start of a session, as its supervisor does it: image, storage, launch. Standard library only."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from compute.clusters.local import commands, layout, sandbox
+from compute.clusters.local.images import Image
+from compute.clusters.local.launch import Launch, Plan
+from compute.clusters.local.sandbox import Account, Bind
+
+
+class Start:
+    """``desired`` is what the driver wrote, see ``LocalDriver.apply``."""
+
+    def __init__(self, session: layout.Session, desired: dict[str, Any]) -> None:
+        self.session = session
+        self.workload = desired["workload"]
+        self.recipe = desired["image"]
+        self.account = Account(**desired["account"])
+        self.wants_isolation = desired["isolate"]
+        self.cover: Path | None = None
+        self.program: commands.Program | None = None
+
+    @property
+    def isolated(self) -> bool:
+        return self.cover is not None
+
+    @property
+    def home(self) -> Path:
+        """The home volume's folder; without one, a folder that is gone after the session's pause."""
+        claim = next((mount["claim"] for mount in self.workload["mounts"] if mount["home"]), None)
+        return self.session.claim(claim) if claim else self.session.tmp / "home"
+
+    def find_image(self, on_progress: Callable[[str], None], keep_waiting: Callable[[], bool]) -> None:
+        """Wait for the image, and build it if need be. Raises ``images.BuildFailed``."""
+        recipe = self.recipe
+        if recipe["command"]:
+            self.program = commands.Program(recipe["ide"], Path(recipe["command"]).parent, recipe["command"])
+            return
+        image = Image(self.session.root, recipe["key"], Path(recipe["requirements"]), self.account.name)
+        venv = image.build(on_progress, keep_waiting)
+        assert venv is not None
+        self.program = commands.Program(recipe["ide"], venv / "bin")
+
+    def prepare_storage(self) -> list[str]:
+        """Make the folders and hand them to the session user; returns warnings. Raises ``OSError``."""
+        for folder, mode in ((self.session.tmp, 0o700), (self.session.run, 0o711)):
+            shutil.rmtree(folder, ignore_errors=True)
+            layout.make_folder(folder, mode)
+            os.chown(folder, self.account.uid, self.account.gid)
+        if not self.home.exists():
+            self.home.mkdir(mode=0o700)
+            os.chown(self.home, self.account.uid, self.account.gid)
+        for mount in self.workload["mounts"]:
+            give(self.session.claim(mount["claim"]), self.account)
+        for log in (self.session.init_log, self.session.server_log):
+            log.write_bytes(b"")
+        return self._isolation()
+
+    def _isolation(self) -> list[str]:
+        root = self.session.root
+        why = sandbox.why_unavailable(root / "tmp") if self.wants_isolation else "it is switched off"
+        if not why:
+            # As root, an ancestor that the session user may not enter is replaced as well: what it needs is bound again.
+            self.cover = (layout.unreachable_ancestor(root) if os.getuid() == 0 else None) or root
+            return []
+        paths = [mount["path"] for mount in self.workload["mounts"] if mount["read_only"]]
+        return [f"This machine can't enforce read-only for {path}: sessions have no mounts of their own ({why})." for path in paths]
+
+    def launch(self) -> Launch:
+        """Start the child that becomes the IDE."""
+        logs = [os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600) for path in (self.session.init_log, self.session.server_log)]
+        try:
+            return Launch(self._plan(), *logs)
+        finally:
+            for log in logs:
+                os.close(log)
+
+    def _plan(self) -> Plan:
+        assert self.program is not None
+        session, workload = self.session, self.workload
+        data = [mount for mount in workload["mounts"] if not mount["home"]]
+        binds = [Bind(session.claim(mount["claim"]), mount["read_only"]) for mount in workload["mounts"]]
+        binds += [Bind(session.tmp), Bind(session.run)]
+        if not self.recipe["command"]:
+            binds.append(Bind(self.program.bin.parent, read_only=True))
+        return Plan(
+            account=self.account,
+            home=self.home,
+            tmp=session.tmp,
+            command=commands.command(self.program, session.socket, self.home),
+            env=commands.environment(session, self.account, self.program, self.home, workload["env"], workload["secret_env"]),
+            claims=session.root / "claims",
+            links=tuple((mount["path"], str(session.claim(mount["claim"]))) for mount in data),
+            scripts=tuple((script["name"], script["script"]) for script in workload["init_scripts"]),
+            cover=self.cover,
+            binds=tuple(binds),
+        )
+
+
+def give(claim: Path, account: Account) -> None:
+    """Make a claim belong to the session user, with all that is in it when it was another's."""
+    if os.getuid() != 0 or claim.stat().st_uid == account.uid:
+        return
+    for folder, names, files, descriptor in os.fwalk(claim, follow_symlinks=False):
+        del folder
+        for name in (*names, *files):
+            os.chown(name, account.uid, account.gid, dir_fd=descriptor, follow_symlinks=False)
+    os.chown(claim, account.uid, account.gid)
