@@ -60,16 +60,16 @@ class Shell:
             grouped = rows.filter(**{workspace: OuterRef("pk")}).order_by().values(workspace)
             return Coalesce(Subquery(grouped.annotate(number=Count("pk")).values("number")), 0)
 
-        row = (
+        sessions, volumes, secrets = (
             Workspace.objects.filter(pk=self.current.pk)
-            .values(
-                sessions=count(Session.objects.all(), "workspace"),
-                volumes=count(Volume.objects.live(), "workspace"),
-                secrets=count(Secret.objects.all(), "bundle__workspace"),
+            .values_list(
+                count(Session.objects.all(), "workspace"),
+                count(Volume.objects.live(), "workspace"),
+                count(Secret.objects.all(), "bundle__workspace"),
             )
             .first()
-        ) or {"sessions": 0, "volumes": 0, "secrets": 0}
-        return Counts(presets=runnable_preset_count(self.current), **row)
+        ) or (0, 0, 0)
+        return Counts(sessions, runnable_preset_count(self.current), volumes, secrets)
 
 
 def shell(request: HttpRequest) -> dict[str, Shell]:

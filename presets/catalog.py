@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+
+from django.db.models import Prefetch
 
 from compute.clusters import driver_for
 from compute.models import ComputePool, Workspace
@@ -64,39 +65,66 @@ def _range(quantities: Iterable[str]) -> tuple[str, str]:
     return (ordered[0], ordered[-1]) if ordered else ("", "")
 
 
-def _runnable(workspace: Workspace, images: Iterable[Image]) -> dict[int, list[Image]]:
-    """Of these images, those that the workspace's cluster runs, by preset. Asks its driver once per reference."""
+def _runnable(workspace: Workspace, references: Iterable[str]) -> set[str]:
+    """Those of the image references that the workspace's cluster runs. Asks its driver once per reference."""
     driver = driver_for(workspace.cluster)
-    offers: dict[str, bool] = {}
-    found: dict[int, list[Image]] = defaultdict(list)
-    for image in images:
-        if image.reference not in offers:
-            offers[image.reference] = not driver.offers(image.reference)
-        if offers[image.reference]:
-            found[image.preset_id].append(image)
-    return found
+    return {reference for reference in set(references) if not driver.offers(reference)}
 
 
 def runnable_preset_count(workspace: Workspace) -> int:
     """How many presets the gallery shows. One query."""
     offered = Preset.objects.offered_to(workspace).order_by().values("pk")
-    images = Image.objects.filter(preset__in=offered, hidden=False, redirect_to=None).only("preset_id", "reference")
-    return len(_runnable(workspace, images))
+    images = Image.objects.filter(preset__in=offered, hidden=False, redirect_to=None).order_by()
+    pairs = list(images.values_list("preset_id", "reference"))
+    usable = _runnable(workspace, (reference for _, reference in pairs))
+    return len({preset for preset, reference in pairs if reference in usable})
+
+
+def runnable_presets(workspace: Workspace, slug: str = "") -> list[Preset]:
+    """The presets of the gallery, or the one with this slug, in the curated order. Four queries.
+
+    What of them can be launched is in :func:`images_of` and :func:`pod_sizes_of`.
+    """
+    offered = Preset.objects.offered_to(workspace)
+    presets = list(
+        (offered.filter(slug=slug) if slug else offered).prefetch_related(
+            Prefetch("images", Image.objects.filter(hidden=False, redirect_to=None), to_attr="offered_images"),
+            Prefetch("pod_sizes", PodSize.objects.filter(hidden=False), to_attr="offered_pod_sizes"),
+        )
+    )
+    usable = _runnable(workspace, (image.reference for preset in presets for image in images_of(preset)))
+    # Without a GPU anywhere, a size with GPUs can't be placed: the wizard does not offer it either.
+    has_gpus = ComputePool.objects.offered_to(workspace).exclude(gpu_resource="").exists()
+    for preset in presets:
+        images = [image for image in images_of(preset) if image.reference in usable]
+        sizes = [size for size in pod_sizes_of(preset) if has_gpus or not size.gpus]
+        vars(preset).update(offered_images=images, offered_pod_sizes=sizes)
+    return [preset for preset in presets if images_of(preset)]
+
+
+def images_of(preset: Preset) -> list[Image]:
+    """The images that :func:`runnable_presets` left in a preset, in the curated order. No query."""
+    images: list[Image] = vars(preset)["offered_images"]
+    return images
+
+
+def pod_sizes_of(preset: Preset) -> list[PodSize]:
+    """The pod sizes that :func:`runnable_presets` left in a preset, in the curated order. No query."""
+    sizes: list[PodSize] = vars(preset)["offered_pod_sizes"]
+    return sizes
 
 
 def cards(workspace: Workspace, slug: str = "") -> list[Card]:
     """The gallery, or the one preset with this slug. Four queries."""
-    presets = Preset.objects.offered_to(workspace)
-    shown = list(presets.filter(slug=slug) if slug else presets)
-    images = _runnable(workspace, Image.objects.filter(preset__in=shown, hidden=False, redirect_to=None))
-    # Without a GPU anywhere, a size with GPUs can't be placed: the wizard does not offer it either.
-    has_gpus = ComputePool.objects.offered_to(workspace).exclude(gpu_resource="").exists()
-    sizes: dict[int, list[PricedSize]] = defaultdict(list)
-    for size in PodSize.objects.filter(preset__in=shown, hidden=False):
-        if has_gpus or not size.gpus:
-            pool = workspace.default_pool
-            sizes[size.preset_id].append(PricedSize(size, size.price_per_hour(pool) if pool else None))
-    return [Card(preset, images[preset.pk], sizes[preset.pk]) for preset in shown if preset.pk in images]
+    pool = workspace.default_pool
+    return [
+        Card(
+            preset=preset,
+            images=images_of(preset),
+            sizes=[PricedSize(size, size.price_per_hour(pool) if pool else None) for size in pod_sizes_of(preset)],
+        )
+        for preset in runnable_presets(workspace, slug)
+    ]
 
 
 def detail(workspace: Workspace, slug: str) -> Detail | None:
