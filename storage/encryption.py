@@ -61,6 +61,10 @@ class EncryptedTextField(models.TextField):
 class EncryptedJSONField(models.TextField):
     """JSON that is stored as a Fernet token. ``default`` must be a callable such as ``dict``."""
 
+    # What django-stubs reads the Python type of the attribute from.
+    _pyi_private_set_type: Any
+    _pyi_private_get_type: Any
+
     def get_prep_value(self, value: Any) -> Any:
         return None if value is None else encrypt(json.dumps(value, sort_keys=True))
 
