@@ -14,7 +14,7 @@ class DemoAccount:
 
 
 DEMO_ACCOUNTS = (
-    DemoAccount("member", "slipway-demo", "Mei Member", "launches sessions in Research and Finance"),
+    DemoAccount("member", "slipway-demo", "Mei Member", "launches sessions in Research and Sales"),
     DemoAccount("admin", "slipway-demo", "Ada Admin", "manages both workspaces and the catalog"),
     DemoAccount("viewer", "slipway-demo", "Vic Viewer", "looks, and changes nothing"),
     DemoAccount("outsider", "slipway-demo", "Otto Outsider", "has a workspace of his own, and sees no other"),

@@ -90,7 +90,7 @@ def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
 class Runner:
     """Starts, watches and stops the programs. ``environment`` is what Slipway's settings are read from.
 
-    ``run_dir`` holds sockets, nginx's configuration and ``logs/``; one runner at a time uses it. Use from a main
+    ``run_dir`` holds sockets, pids, nginx's configuration and ``logs/``; one runner at a time uses it. Use from a main
     thread: the kernel ends children when the thread that started them ends.
     """
 
@@ -195,6 +195,7 @@ class Runner:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
+        (self.run_dir / f"{program.name}.pid").write_text(str(program.child.pid))
         program.started = time.monotonic()
         return program.child
 

@@ -16,19 +16,14 @@ from config.demo_accounts import DEMO_ACCOUNTS
 from presets.models import Configuration, ConfigurationVariable, ConfigurationVolume
 from storage.models import Secret, SecretsBundle, Volume
 
-GIT_DEFAULTS = """\
-command -v git >/dev/null || exit 0
-git config --global init.defaultBranch main
-git config --global pull.rebase true
-"""
 MEMBERS = {
     "research": {"admin": Role.ADMIN, "member": Role.MEMBER, "viewer": Role.VIEWER},
-    "finance": {"admin": Role.ADMIN, "member": Role.MEMBER},
+    "sales": {"admin": Role.ADMIN, "member": Role.MEMBER},
     "sandbox": {"outsider": Role.ADMIN},
 }
 SECRETS = {
     "research": {"WAREHOUSE_PASSWORD": "Read access to the data warehouse", "S3_SECRET_KEY": "Bucket research-raw"},
-    "finance": {"LEDGER_API_KEY": "Ledger, read-only"},
+    "sales": {"CRM_API_KEY": "Customer records, read-only"},
 }
 
 
@@ -44,7 +39,7 @@ class Command(BaseCommand):
         pool = self._pools(cluster)
         workspaces = {
             "research": self._workspace("research", "Research", cluster, pool, quota_sessions=8, quota_cpu="16", quota_memory="64Gi"),
-            "finance": self._workspace("finance", "Finance", cluster, pool, quota_sessions=4),
+            "sales": self._workspace("sales", "Sales", cluster, pool, quota_sessions=4),
             "sandbox": self._workspace("sandbox", "Sandbox", cluster, pool),
         }
         for name, members in MEMBERS.items():
@@ -113,7 +108,7 @@ class Command(BaseCommand):
             )
 
     def _volumes(self, workspaces: dict[str, Workspace]) -> None:
-        for workspace, name, size in (("research", "datasets", "20Gi"), ("research", "models", "50Gi"), ("finance", "ledgers", "10Gi")):
+        for workspace, name, size in (("research", "datasets", "20Gi"), ("research", "models", "50Gi"), ("sales", "orders", "10Gi")):
             if not Volume.objects.filter(workspace=workspaces[workspace], name=name).exists():
                 Volume.objects.create(
                     workspace=workspaces[workspace], name=name, kind=Volume.Kind.DATA, size=size, access_mode=Volume.AccessMode.MANY
@@ -138,12 +133,3 @@ class Command(BaseCommand):
         if is_new:
             shared.workspaces.add(research)
             ConfigurationVolume.objects.create(configuration=shared, volume="datasets", mount_path="/data/datasets", read_only=True)
-        Configuration.objects.get_or_create(
-            slug="git-defaults",
-            defaults={
-                "name": "Git defaults",
-                "description": "Branch “main”, and rebase on pull.",
-                "position": 30,
-                "init_script": GIT_DEFAULTS,
-            },
-        )

@@ -1,0 +1,156 @@
+"""Live tests: all of Slipway as `make demo` runs it, a real browser, and the ORM on the stack's own database.
+
+* ``stack``: the running stack (``stack.url``, ``stack.kill("worker")``, ``stack.manage(…)``, see tests/stack.py).
+* ``page_as("member")``: a Playwright page of that demo account, signed in. ``page_as("")``: nobody's.
+* ``browser_as("member")``: the same without JavaScript, over HTTP (tests/browser.py).
+* Models can be used as they are: no ``django_db`` mark, and what a test makes stays for the next one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.db import connection
+
+from config.demo_accounts import DEMO_ACCOUNTS
+from tests.browser import Browser
+from tests.stack import Stack, fresh_database
+
+PASSWORDS = {account.username: account.password for account in DEMO_ACCOUNTS}
+CHROMIUM = [
+    *["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"],
+    *["--disable-component-update", "--disable-sync"],
+]
+SCREENSHOTS = Path(__file__).resolve().parents[2] / "test-results"
+
+
+def need(program: str, package: str) -> str:
+    """The program's path. Without it the test is skipped, and in CI it fails."""
+    found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if found:
+        return found
+    told = f"{program} is missing (package {package})"
+    if os.environ.get("CI"):
+        pytest.fail(told)
+    pytest.skip(told)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _live_alone(request: pytest.FixtureRequest) -> None:
+    """The live tests point Django at another database than the others use."""
+    if any(not item.path.is_relative_to(Path(__file__).parent) for item in request.session.items):
+        pytest.exit("Live tests run on their own: pytest tests/live", returncode=4)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup() -> None:
+    """No test database: live tests use the stack's."""
+
+
+@pytest.fixture(scope="session")
+def stack(django_db_blocker: Any) -> Iterator[Stack]:
+    need("nginx", "nginx-light")
+    with ExitStack() as cleanup:
+        given = os.environ.get("DATABASE_URL", "") if connection.vendor == "postgresql" else ""
+        running = cleanup.enter_context(Stack(cleanup.enter_context(fresh_database(given)) if given else ""))
+        connection.close()
+        connection.settings_dict["NAME"] = str(settings_name(running))
+        settings.SLIPWAY_LOCAL_ROOT = running.local_root
+        # Playwright's loop runs in this thread, and Django would take every query for one of asynchronous code.
+        os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
+        with django_db_blocker.unblock():
+            yield running
+            connection.close()
+
+
+def settings_name(stack: Stack) -> str:
+    """The stack's database as Django's settings name it."""
+    import environ
+
+    return str(environ.Env.db_url_config(stack.database_url)["NAME"])
+
+
+@pytest.fixture
+def browser_as(stack: Stack) -> Callable[[str], Browser]:
+    def browser(username: str = "") -> Browser:
+        fresh = Browser(stack.url)
+        if username:
+            fresh.sign_in(username, PASSWORDS[username])
+        return fresh
+
+    return browser
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    executable = need("chromium", "chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def signed_in_states() -> dict[str, Any]:
+    """The cookies of accounts that have signed in once, by name: a sign-in per test would only cost time."""
+    return {}
+
+
+@pytest.fixture
+def page_as(stack: Stack, chromium: Any, signed_in_states: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+    """``page_as(username, **context_options)``, such as ``java_script_enabled=False`` or ``color_scheme="dark"``."""
+    contexts: list[Any] = []
+
+    def page(username: str = "", **options: Any) -> Any:
+        if username and username not in signed_in_states:
+            signed_in_states[username] = sign_in(username)
+        context = chromium.new_context(base_url=stack.url, storage_state=signed_in_states.get(username), **options)
+        context.set_default_timeout(20_000)
+        contexts.append(context)
+        return context.new_page()
+
+    def sign_in(username: str) -> Any:
+        context = chromium.new_context(base_url=stack.url)
+        page = context.new_page()
+        page.goto("/sign-in/")
+        page.fill("input[name=username]", username)
+        page.fill("input[name=password]", PASSWORDS[username])
+        page.press("input[name=password]", "Enter")
+        page.wait_for_url(lambda url: "/sign-in/" not in url)
+        state = context.storage_state()
+        context.close()
+        return state
+
+    yield page
+    failed = getattr(request.node, "failed", False)
+    for number, context in enumerate(contexts):
+        for page in context.pages if failed else ():
+            SCREENSHOTS.mkdir(exist_ok=True)
+            page.screenshot(path=SCREENSHOTS / f"{request.node.name}-{number}.png", full_page=True)
+        context.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.live)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Any:
+    report = yield
+    if report.failed and report.when == "call":
+        item.failed = True  # type: ignore[attr-defined]
+        running = getattr(item, "funcargs", {}).get("stack")
+        if running is not None:
+            report.sections.append(("The stack's logs", running.logs()))
+    return report
