@@ -33,7 +33,7 @@ class Shell:
     """
 
     def __init__(self, request: HttpRequest) -> None:
-        self._request = request
+        self._request: Any = request  # compute.access adds the workspace and the membership
 
     @cached_property
     def current(self) -> Workspace | None:

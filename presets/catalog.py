@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from django.db.models import Prefetch
+from django.db.models import Exists, OuterRef, Prefetch
 
 from compute.clusters import driver_for
 from compute.models import ComputePool, Workspace
@@ -128,13 +128,13 @@ def cards(workspace: Workspace, slug: str = "") -> list[Card]:
 
 
 def detail(workspace: Workspace, slug: str) -> Detail | None:
-    """A preset's page, or None when it can't be launched in the workspace. Seven queries."""
+    """A preset's page, or None when it can't be launched in the workspace. Six queries."""
     card = next(iter(cards(workspace, slug)), None)
     if card is None:
         return None
-    names = set(Volume.objects.live().filter(workspace=workspace, kind=Volume.Kind.DATA).values_list("name", flat=True))
+    named = Volume.objects.live().filter(workspace=workspace, kind=Volume.Kind.DATA, name=OuterRef("volume"))
     return Detail(
         card=card,
-        volumes=[MountedVolume(mount, mount.volume in names) for mount in card.preset.volumes.all()],
+        volumes=[MountedVolume(mount, mount.exists) for mount in card.preset.volumes.annotate(exists=Exists(named))],
         configurations=list(Configuration.objects.offered_to(workspace, card.preset)),
     )
