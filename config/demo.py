@@ -133,11 +133,20 @@ def demo(port: int) -> None:
     settings = prepare(state, port)
     runner = Runner(settings, state / "run", port, say)
     say("Starting web, relay, worker, controller and nginx …")
-    run_until_signalled(runner, lambda: say(banner(port, state)))
+
+    def welcome() -> None:
+        say(banner(port, state))
+        # The first launch then waits for less, or for nothing; politely, because that first launch may be now.
+        build = ["nice", sys.executable, str(BASE_DIR / "manage.py"), "build_image", "local:jupyterlab", "--background"]
+        subprocess.run(build, env=settings, cwd=BASE_DIR, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    run_until_signalled(runner, welcome)
     say("Stopping …")
-    stopped = subprocess.run([sys.executable, str(BASE_DIR / "manage.py"), "stop_local"], env=settings, cwd=BASE_DIR, timeout=60)
+    # Not of this terminal's group: a second, impatient Ctrl-C must not leave sessions behind.
+    manage = [sys.executable, str(BASE_DIR / "manage.py"), "stop_local"]
+    stopped = subprocess.run(manage, env=settings, cwd=BASE_DIR, start_new_session=True)
     if stopped.returncode == 0:
-        say(f"Stopped after {_duration(time.monotonic() - started)}. `make demo` starts it again with the same data.")
+        say(f"Stopped after {_duration(time.monotonic() - started)}. `make demo` goes on with the same data.")
 
 
 def _duration(seconds: float) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import http.client
+import json
 import os
 import shutil
 import signal
@@ -19,6 +20,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from config import process
 
@@ -60,15 +63,17 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self.path))
 
 
-def answers(connection: http.client.HTTPConnection, host: str, path: str) -> bool:
-    """Whether a GET is answered with 200."""
+def ask(connection: http.client.HTTPConnection, host: str, path: str) -> dict[str, Any] | None:
+    """The JSON object that a GET is answered with, or None for any other answer or none."""
     try:
         connection.request("GET", path, headers={"Host": host})
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
+        answer = connection.getresponse()
+        value = json.loads(answer.read()) if answer.status == 200 else None
+    except (OSError, ValueError, http.client.HTTPException):
+        return None
     finally:
         connection.close()
+    return value if isinstance(value, dict) else None
 
 
 def is_listening(path: Path) -> bool:
@@ -104,6 +109,7 @@ class Runner:
         self.relay_socket = self.sockets / "relay.sock"
         self.logs = run_dir / "logs"
         self.nginx_conf = run_dir / "nginx.conf"
+        self.host = urlsplit(self.environment.get("SLIPWAY_URL", "")).netloc
         self.stopping = threading.Event()
         self.programs = self._programs()
         if len(str(self.relay_socket)) > SOCKET_PATH_MAX:
@@ -111,21 +117,20 @@ class Runner:
 
     def _programs(self) -> list[Program]:
         manage = [sys.executable, str(BASE_DIR / "manage.py")]
-        host = self.environment.get("SLIPWAY_URL", "").split("//")[-1]
         web = [
             *[sys.executable, "-m", "gunicorn", "config.wsgi", "--bind", f"unix:{self.web_socket}", "--umask", "0o111"],
             *["--worker-class", "gthread", "--workers", self.environment.get("SLIPWAY_WEB_PROCESSES", "2"), "--threads", "8"],
             *["--timeout", "60", "--graceful-timeout", "4", "--no-control-socket", "--worker-tmp-dir", str(self.run_dir)],
         ]
         return [
-            Program("web", web, lambda: answers(UnixConnection(self.web_socket, 5), host, "/healthz")),
+            Program("web", web, lambda: ask(UnixConnection(self.web_socket, 5), self.host, "/healthz") is not None),
             Program("relay", [*manage, "run_relay", "--socket", str(self.relay_socket)], lambda: is_listening(self.relay_socket)),
-            Program("worker", [*manage, "run_worker"]),
-            Program("controller", [*manage, "run_controller"]),
+            Program("worker", [*manage, "run_worker"], lambda: self._shows_life("worker")),
+            Program("controller", [*manage, "run_controller"], lambda: self._shows_life("controller")),
             Program(
                 "nginx",
                 ["nginx", "-e", "stderr", "-p", str(self.run_dir), "-c", str(self.nginx_conf)],
-                lambda: answers(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5), host, "/healthz"),
+                lambda: ask(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5), self.host, "/healthz") is not None,
                 # Its master passes this on to its workers, which would hold the port for ever after a SIGKILL.
                 death_signal=signal.SIGTERM,
             ),
@@ -137,8 +142,7 @@ class Runner:
             try:
                 self._make_sockets_folder()
                 self._write_nginx_conf()
-                for program in self.programs:
-                    self._start_and_wait(program)
+                self._start_all()
                 if not self.stopping.is_set():
                     on_ready()
                 while not self.stopping.wait(0.2):
@@ -182,7 +186,7 @@ class Runner:
     def _path(self) -> str:
         return f"{self.environment.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 
-    def _start(self, program: Program) -> subprocess.Popen[bytes]:
+    def _start(self, program: Program) -> None:
         log = self.logs / f"{program.name}.log"
         if log.exists() and log.stat().st_size > LOG_MAX:
             log.replace(log.with_suffix(".log.1"))
@@ -197,16 +201,31 @@ class Runner:
             )
         (self.run_dir / f"{program.name}.pid").write_text(str(program.child.pid))
         program.started = time.monotonic()
-        return program.child
 
-    def _start_and_wait(self, program: Program) -> None:
-        child = self._start(program)
+    def _start_all(self) -> None:
+        """The web first, because its health page tells of the others; then all of them at once."""
+        web, *others = self.programs
+        self._start(web)
+        self._wait_for(web)
+        for program in others:
+            self._start(program)
+        for program in others:
+            self._wait_for(program)
+
+    def _wait_for(self, program: Program) -> None:
         while not self.stopping.is_set() and not program.ready():
-            if child.poll() is not None:
+            if program.child is not None and program.child.poll() is not None:
                 raise RunnerError(f"{program.name} ended at once:\n{self._last_words(program)}")
             if time.monotonic() - program.started > READY_TIMEOUT:
                 raise RunnerError(f"{program.name} was not ready after {READY_TIMEOUT:.0f} s:\n{self._last_words(program)}")
             time.sleep(0.05)
+
+    def _shows_life(self, name: str) -> bool:
+        """Whether the worker or controller has stamped its heartbeat since the runner started it."""
+        health = ask(UnixConnection(self.web_socket, 5), self.host, "/healthz") or {}
+        age = health.get("seconds_since", {}).get(name)
+        program = next(program for program in self.programs if program.name == name)
+        return age is not None and age < time.monotonic() - program.started
 
     def _last_words(self, program: Program) -> str:
         log = self.logs / f"{program.name}.log"
