@@ -16,13 +16,18 @@ LABEL_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 NAME_MAX = 45  # leaves room for "-<6 random>" within the 52 characters of a StatefulSet's name
 GIB = 1024**3
+# Kubernetes' own grammar (apimachinery, resource.Quantity). Its Python parser also takes "1_000", "1e3Gi" and "٣".
+QUANTITY = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+|[KMGTPE]i|[numkMGTPE])?", re.ASCII)
 
 # Slipway and the IDEs own these; a user's value would break the session or the tunnel to it.
 RESERVED_ENV = frozenset({"HOME", "PATH", "USER", "LOGNAME", "SHELL", "PWD", "LD_PRELOAD", "LD_LIBRARY_PATH"})
 RESERVED_ENV_PREFIXES = ("SLIPWAY_", "JUPYTERHUB_", "KUBERNETES_")
 RESERVED_ENV_IDE = frozenset({"JUPYTER_TOKEN", "PASSWORD", "HASHED_PASSWORD", "NB_PREFIX"})
 HOME_PATH = "/home/user"
-RESERVED_PATHS = ("/", "/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/root", "/run", "/sbin", "/sys", "/tmp", "/usr", "/var", "/opt", "/home", HOME_PATH)
+RESERVED_PATHS = (
+    *("/", "/bin", "/boot", "/dev", "/etc", "/home", HOME_PATH, "/lib", "/lib64", "/opt", "/proc"),
+    *("/root", "/run", "/sbin", "/sys", "/tmp", "/usr", "/var"),  # noqa: S108  (names, not files)
+)
 
 
 def validate_dns_label(value: str) -> None:
@@ -51,6 +56,8 @@ def parse_quantity(value: str) -> Decimal:
     # Imported late: the kubernetes package costs a second, and most processes never parse a quantity.
     from kubernetes.utils.quantity import parse_quantity as parse
 
+    if not QUANTITY.fullmatch(value):
+        raise ValueError("not a quantity")
     return Decimal(parse(value))
 
 
@@ -68,6 +75,8 @@ class QuantityValidator:
             raise ValidationError(f"This is not a quantity. Write it like {self.example}.", code="quantity") from None
         if not amount.is_finite() or not parse_quantity(self.minimum) <= amount <= parse_quantity(self.maximum):
             raise ValidationError(f"Choose between {self.minimum} and {self.maximum}.", code="quantity_range")
+        if amount * 1000 % 1:
+            raise ValidationError("A thousandth (1m) is the smallest step.", code="quantity_precision")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, QuantityValidator) and vars(self) == vars(other)
@@ -113,8 +122,8 @@ def overlapping_paths(paths: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _validate_label_key(key: str) -> None:
-    prefix, _, name = key.rpartition("/")
-    prefix_ok = not prefix or (len(prefix) <= 253 and all(DNS_LABEL.fullmatch(part) for part in prefix.split(".")))
+    prefix, slash, name = key.rpartition("/")
+    prefix_ok = not slash or (len(prefix) <= 253 and all(DNS_LABEL.fullmatch(part) for part in prefix.split(".")))
     if not prefix_ok or not LABEL_NAME.fullmatch(name) or len(name) > 63:
         raise ValidationError(f"“{key}” is not a valid label name, such as pool or example.com/pool.", code="label_key")
 
@@ -134,22 +143,30 @@ def validate_tolerations(value: object) -> None:
     if not isinstance(value, list):
         raise ValidationError('Write a list such as [{"key": "gpu", "operator": "Exists"}].', code="tolerations")
     for number, item in enumerate(value, 1):
-        where = f"Toleration {number}: "
         if not isinstance(item, Mapping):
-            raise ValidationError(where + "write an object with key, operator, value and effect.", code="toleration")
-        if unknown := set(item) - {"key", "operator", "value", "effect", "tolerationSeconds"}:
-            raise ValidationError(where + f"unknown field “{sorted(unknown)[0]}”.", code="toleration_field")
-        operator = item.get("operator", "Equal")
-        if operator not in ("Equal", "Exists"):
-            raise ValidationError(where + "operator is Equal or Exists.", code="toleration_operator")
-        if item.get("key"):
-            _validate_label_key(str(item["key"]))
-        elif operator != "Exists":
-            raise ValidationError(where + "give a key, or the operator Exists.", code="toleration_key")
-        if operator == "Exists" and item.get("value"):
-            raise ValidationError(where + "with the operator Exists, leave out the value.", code="toleration_value")
-        if item.get("effect", "") not in ("", "NoSchedule", "PreferNoSchedule", "NoExecute"):
-            raise ValidationError(where + "effect is NoSchedule, PreferNoSchedule or NoExecute.", code="toleration_effect")
+            raise ValidationError(f"Toleration {number}: write an object with key, operator, value and effect.", code="toleration")
+        if problem := _what_is_wrong_with_toleration(item):
+            raise ValidationError(f"Toleration {number}: {problem}", code="toleration")
+
+
+def _what_is_wrong_with_toleration(item: Mapping[str, object]) -> str:
+    key, label, effect, seconds = item.get("key", ""), item.get("value", ""), item.get("effect", ""), item.get("tolerationSeconds")
+    operator = item.get("operator", "Equal")
+    if not isinstance(key, str) or not isinstance(label, str):
+        return "write key and value as text, in quotes."
+    if key:
+        _validate_label_key(key)
+    rules = (
+        (set(item) - {"key", "operator", "value", "effect", "tolerationSeconds"}, "use key, operator, value, effect and tolerationSeconds only."),
+        (operator not in ("Equal", "Exists"), "operator is Equal or Exists."),
+        (not key and operator != "Exists", "give a key, or the operator Exists."),
+        (label and operator == "Exists", "with the operator Exists, leave out the value."),
+        (label and (len(label) > 63 or not LABEL_NAME.fullmatch(label)), "the value must be a label value (at most 63 characters)."),
+        (effect not in ("", "NoSchedule", "PreferNoSchedule", "NoExecute"), "effect is NoSchedule, PreferNoSchedule or NoExecute."),
+        (seconds is not None and type(seconds) is not int, "tolerationSeconds is a whole number."),
+        (seconds is not None and effect != "NoExecute", "tolerationSeconds goes with the effect NoExecute."),
+    )
+    return next((sentence for broken, sentence in rules if broken), "")
 
 
 def validate_resource_name(value: str) -> None:

@@ -139,9 +139,11 @@ class Image(Entry):
 
     def successor(self) -> Image:
         """The image at the end of the redirects: itself when there are none. One query per redirect."""
-        image = self
-        while image.redirect_to is not None:
+        image, seen = self, {self.pk}
+        # The admin refuses circles; two admins who close one at the same moment must not hang every wizard.
+        while image.redirect_to is not None and image.redirect_to_id not in seen:
             image = image.redirect_to
+            seen.add(image.pk)
         return image
 
 
@@ -180,6 +182,22 @@ class VolumeMount(models.Model):
     def __str__(self) -> str:
         return f"{self.volume} at {self.mount_path}"
 
+    def clean(self) -> None:
+        for ide in ides.IDES.values():
+            if self.mount_path and validators.overlapping_paths([self.mount_path, ide.home_path]):
+                message = f"{ide.home_path} is the home volume's place in {ide.label}. Choose a path such as /data/sales."
+                raise ValidationError({"mount_path": ValidationError(message, code="path_reserved")})
+
+    def clash_with(self, other: VolumeMount) -> str:
+        """Why one session can't have both mounts, as the end of a sentence about ``other``; empty if it can."""
+        if (self.volume, self.mount_path, self.read_only) == (other.volume, other.mount_path, other.read_only):
+            return ""
+        if self.volume == other.volume:
+            return f"mounts “{self.volume}” as well, differently (at {other.mount_path})"
+        if validators.overlapping_paths([self.mount_path, other.mount_path]):
+            return f"mounts “{other.volume}” at {other.mount_path}"
+        return ""
+
 
 class PresetVolume(VolumeMount):
     """A data volume that the preset pre-mounts."""
@@ -190,10 +208,14 @@ class PresetVolume(VolumeMount):
         ordering = ("mount_path",)
         constraints = [
             models.UniqueConstraint(
-                fields=("preset", "volume"), name="presetvolume_volume_unique", violation_error_message="The preset mounts this volume already."
+                fields=("preset", "volume"),
+                name="presetvolume_volume_unique",
+                violation_error_message="The preset mounts this volume already.",
             ),
             models.UniqueConstraint(
-                fields=("preset", "mount_path"), name="presetvolume_path_unique", violation_error_message="The preset uses this path already."
+                fields=("preset", "mount_path"),
+                name="presetvolume_path_unique",
+                violation_error_message="The preset uses this path already.",
             ),
         ]
 

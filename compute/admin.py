@@ -1,0 +1,152 @@
+"""Clusters, workspaces, compute pools and Slurm clusters, and the look of the admin as a whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import ValidationError
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest
+
+from compute.admin_base import CatalogAdmin, CatalogForm, CatalogFormSet
+from compute.admin_usage import Use
+from compute.models import Cluster, ComputePool, Membership, SlurmCluster, Workspace
+
+admin.site.site_header = "Slipway"
+admin.site.site_title = "Slipway admin"
+admin.site.index_title = "Catalog and operations"
+# One sign-in page, and so one place that counts failures; the admin's own stays for people who may not enter.
+admin.site.login = login_required(admin.site.login)  # type: ignore[method-assign]
+
+SESSIONS = Use("sessions", "session")
+
+
+@admin.register(Cluster)
+class ClusterAdmin(CatalogAdmin):
+    list_display = ("display_name", "name", "driver", "enabled", "used_by")
+    list_filter = ("driver", "enabled")
+    search_fields = ("name", "display_name")
+    fields = ("display_name", "name", "driver", "enabled", "used_by_names")
+    uses = (Use("workspaces", "workspace"), Use("pools", "compute pool"))
+    # A driver finds what it runs by the cluster's name.
+    fixed_when_used = ("name", "driver")
+
+
+class MembershipFormSet(CatalogFormSet):
+    unique_in_page = (("user", "This account is a member already."),)
+
+
+class MembershipInline(admin.TabularInline):
+    model = Membership
+    form = CatalogForm
+    formset = MembershipFormSet
+    fields = ("user", "role")
+    autocomplete_fields = ("user",)
+    extra = 0
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
+        return super().get_queryset(request).select_related("user", "workspace")
+
+
+class WorkspaceAdmin(CatalogAdmin):
+    """Registered by ``storage.admin``, where a workspace also gets its secrets bundle."""
+
+    list_display = ("display_name", "name", "cluster", "namespace", "default_pool", "members", "used_by")
+    list_filter = ("cluster",)
+    list_select_related = ("cluster", "default_pool")
+    search_fields = ("name", "display_name", "namespace")
+    fieldsets = (
+        (None, {"fields": (("display_name", "name"), ("cluster", "namespace"), "default_pool", "used_by_names")}),
+        (
+            "Quota",
+            {
+                "description": "What all running sessions and volumes may use together. Empty: no limit.",
+                "fields": (("quota_sessions", "quota_cpu", "quota_memory", "quota_gpus", "quota_storage"),),
+            },
+        ),
+    )
+    inlines = (MembershipInline,)
+    uses = (SESSIONS, Use("volumes", "volume"))
+    # What runs and what is stored is found by these.
+    fixed_when_used = ("name", "cluster", "namespace")
+    cascades = frozenset({"activity", "secrets bundle", "secret", "draft"})
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Workspace]:
+        return super().get_queryset(request).annotate(member_count=Count("memberships"))
+
+    @admin.display(description="Members", ordering="member_count")
+    def members(self, workspace: Any) -> int:
+        count: int = workspace.member_count
+        return count
+
+
+class ComputePoolForm(CatalogForm):
+    class Meta:
+        labels = {"price_cpu": "Price per CPU core", "price_memory": "Price per GiB of memory", "price_gpu": "Price per GPU"}
+
+    # An emptied text box means "none", which JSON would store as null.
+    def clean_node_selector(self) -> Any:
+        return self.cleaned_data["node_selector"] or {}
+
+    def clean_tolerations(self) -> Any:
+        return self.cleaned_data["tolerations"] or []
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        workspaces = cleaned.get("workspaces")
+        cluster_id = cleaned["cluster"].pk if cleaned.get("cluster") else self.instance.cluster_id
+        if not workspaces:
+            return cleaned
+        elsewhere = [workspace.display_name for workspace in workspaces if workspace.cluster_id != cluster_id]
+        if elsewhere:
+            self.add_error("workspaces", f"Not on this pool's cluster: {', '.join(elsewhere)}.")
+        if self.instance.pk:
+            shut_out = self.instance.default_for.exclude(pk__in=workspaces).values_list("display_name", flat=True)
+            if shut_out:
+                self.add_error("workspaces", f"This is the default pool of {', '.join(shut_out)}: include it, or change its default first.")
+        return cleaned
+
+
+@admin.register(ComputePool)
+class ComputePoolAdmin(CatalogAdmin):
+    form = ComputePoolForm
+    list_display = ("display_name", "name", "cluster", "gpu_resource", "price_cpu", "price_memory", "price_gpu", "enabled", "used_by")
+    list_filter = ("cluster", "enabled")
+    list_select_related = ("cluster",)
+    search_fields = ("name", "display_name")
+    filter_horizontal = ("workspaces",)
+    fieldsets = (
+        (None, {"fields": (("display_name", "name"), "cluster", "description", "enabled", "used_by_names")}),
+        ("Where pods land", {"fields": ("node_selector", "tolerations", "gpu_resource")}),
+        ("Prices per hour", {"fields": (("price_cpu", "price_memory", "price_gpu"),)}),
+        ("Who may use it", {"fields": ("workspaces",)}),
+    )
+    uses = (SESSIONS, Use("default_for", "default of the workspace"))
+    fixed_when_used = ("cluster",)
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest | None, **kwargs: Any) -> Any:
+        if db_field.name in ("node_selector", "tolerations"):
+            kwargs["widget"] = forms.Textarea(attrs={"rows": 3, "class": "mono", "spellcheck": "false"})
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
+
+class SlurmClusterForm(CatalogForm):
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        if cleaned.get("enabled") and "workspaces" in cleaned and not cleaned["workspaces"]:
+            raise ValidationError({"workspaces": "Choose the workspaces that it serves: nobody sees it otherwise."})
+        return cleaned
+
+
+@admin.register(SlurmCluster)
+class SlurmClusterAdmin(CatalogAdmin):
+    form = SlurmClusterForm
+    list_display = ("display_name", "name", "controllers", "enabled", "used_by")
+    list_filter = ("enabled",)
+    search_fields = ("name", "display_name")
+    filter_horizontal = ("workspaces",)
+    fields = (("display_name", "name"), "controllers", "enabled", "workspaces", "used_by_names")
+    uses = (SESSIONS,)
