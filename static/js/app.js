@@ -83,13 +83,18 @@
     }
     form.dataset.sent = "yes";
     for (const button of form.querySelectorAll("button:not([type=button])")) button.setAttribute("aria-disabled", "true");
+    // The user may have stopped the page from loading.
+    setTimeout(() => allowAgain(form), 10000);
   });
+
+  function allowAgain(form) {
+    delete form.dataset.sent;
+    for (const button of form.querySelectorAll("[aria-disabled]")) button.removeAttribute("aria-disabled");
+  }
+
   // A page that comes back from the browser's history can be sent again.
   window.addEventListener("pageshow", () => {
-    for (const form of document.querySelectorAll("form[data-sent]")) {
-      delete form.dataset.sent;
-      for (const button of form.querySelectorAll("[aria-disabled]")) button.removeAttribute("aria-disabled");
-    }
+    document.querySelectorAll("form[data-sent]").forEach(allowAgain);
   });
 
   // --- Relative times; the words are those of config/templatetags/slipway.py ----------------------------------------

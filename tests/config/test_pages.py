@@ -191,11 +191,12 @@ def test_every_control_has_a_name_for_screen_readers(cast: Cast, shared_data: Vo
             assert attributes.get("id") in labelled or attributes.get("aria-label"), attributes
 
 
-def test_every_icon_that_a_template_names_is_there_and_every_one_there_is_named() -> None:
+def test_every_icon_that_a_template_names_is_there() -> None:
     named = set()
     for template in [*TEMPLATES.rglob("*.html"), *(Path(project.BASE_DIR) / "compute").rglob("*.html")]:
         named |= set(re.findall(r'{% icon "([a-z0-9-]+)"', template.read_text()))
     there = {path.stem for path in (Path(project.BASE_DIR) / "static" / "vendor" / "lucide").glob("*.svg")}
+    assert named
     assert named - there == set()
 
 
