@@ -23,24 +23,31 @@ def environment() -> dict[str, str]:
     return kept | {"PYTHONPATH": str(SOURCES)}
 
 
-def start(module: str, *arguments: str, log: Path) -> None:
-    """Run ``python -m compute.clusters.local.<module>`` and return when it has called what :func:`detach` gave it.
-
-    ``-S -s``: without site-packages it starts in a few hundredths of a second. Raises :class:`ClusterError`.
-    """
+def command(module: str, *arguments: str) -> list[str]:
+    """How to run ``compute.clusters.local.<module>``: without site-packages it starts in a few hundredths of a second."""
     # -P: never import from the working directory.
-    command = [sys.executable, "-S", "-s", "-P", "-m", f"compute.clusters.local.{module}", *arguments]
+    return [sys.executable, "-S", "-s", "-P", "-m", f"compute.clusters.local.{module}", *arguments]
+
+
+def start(module: str, *arguments: str, log: Path) -> None:
+    """Run the module and return when it has called what :func:`detach` gave it. Raises :class:`ClusterError`."""
     try:
         with log.open("ab") as output:
             os.chmod(log, 0o600)
             process = subprocess.Popen(
-                command, cwd="/", env=environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                command(module, *arguments),
+                cwd="/",
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
         code = process.wait(timeout=20)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ClusterError("StartFailed", f"This machine could not start a process: {error}.") from error
     if code:
-        raise ClusterError("StartFailed", f"The session's supervisor ended at once with exit code {code}; see {log}.")
+        raise ClusterError("StartFailed", f"The {module} ended at once with exit code {code}; see {log}.")
 
 
 def detach() -> Callable[[], None]:

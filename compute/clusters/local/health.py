@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from compute.clusters.base import Capacity, ClusterError, Health
-from compute.clusters.local import layout, sandbox
+from compute.clusters.local import detach, layout
 from compute.clusters.local.builder import find_python
 from compute.clusters.local.sandbox import Account
 
@@ -21,6 +22,9 @@ LIMITS = (
     "Volume sizes are not enforced: a volume is a folder, and grows as long as the disk has room.",
     "The local driver is for one machine and people who trust each other.",
 )
+
+ISOLATED = "Sessions have their own mounts and process ids: they see their own volumes and processes only."
+SHARED = "Sessions have no mounts and process ids of their own ({why}): read-only volumes are not enforced."
 
 
 def no_user(user: str) -> str:
@@ -46,17 +50,21 @@ def check(root: Path, account: Callable[[], Account], isolate: bool) -> Health:
         free = shutil.disk_usage(root).free
         if free < LITTLE_SPACE:
             problems.append(f"Only {free / GIB:.1f} GiB are free below {root}; an image needs about 0.5 GiB.")
-        notes.append(_isolation(root, isolate))
-    except OSError as error:
-        problems.append(f"{root} cannot be used: {error.strerror or error}.")
+        why = _why_not_isolated(root) if isolate else "it is switched off"
+        blocked = layout.unreachable_ancestor(root)
+        if why and blocked and os.getuid() == 0:
+            problems.append(f"Sessions may not enter {blocked}: set SLIPWAY_LOCAL_ROOT to a path that every user may enter.")
+        notes.append(SHARED.format(why=why) if why else ISOLATED)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        problems.append(f"{root} cannot be used: {error}.")
     return Health(ok=not problems, version=f"{platform.system()} {platform.release()}", problems=tuple(problems), notes=tuple(notes))
 
 
-def _isolation(root: Path, isolate: bool) -> str:
-    why = sandbox.why_unavailable(root / "tmp") if isolate else "it is switched off"
-    if why:
-        return f"Sessions have no mounts and process ids of their own ({why}): read-only volumes are not enforced."
-    return "Sessions have their own mounts and process ids: they see their own volumes and processes only."
+def _why_not_isolated(root: Path) -> str:
+    tried = subprocess.run(
+        detach.command("sandbox", str(root / "tmp")), cwd="/", env=detach.environment(), capture_output=True, text=True, timeout=20
+    )
+    return tried.stdout if tried.returncode == 0 else "trying it failed"
 
 
 def capacity() -> Capacity:

@@ -11,6 +11,7 @@ import signal
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,8 @@ class Process:
 
     def alive(self) -> bool:
         """Whether it still runs. One that has ended and only waits for its parent does not."""
-        stat = _stat(self.pid)
-        return stat is not None and stat[1] == self.started and self.boot == boot_id()
+        stat = _stat(self.pid) if self.boot == boot_id() else None
+        return stat is not None and stat[1] == self.started
 
     def send(self, number: int, group: bool = False) -> None:
         """Signal it (or the group it leads), if it is still the same process."""
@@ -62,6 +63,7 @@ class Process:
                 os.close(descriptor)
 
 
+@lru_cache(maxsize=1)
 def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
@@ -69,7 +71,8 @@ def boot_id() -> str:
 def _stat(pid: int) -> tuple[int, int] | None:
     """Parent and start time of a process that runs; None for one that has ended."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_bytes()
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            text = file.read()
     except OSError:
         return None
     fields = text[text.rindex(b")") + 2 :].split()

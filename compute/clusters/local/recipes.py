@@ -1,7 +1,8 @@
 """What ``local:NAME`` images are: a venv from a locked list of packages, or a command that this machine has.
 
-To add one: put ``NAME.in`` and its lock ``NAME.txt`` into ``recipes/`` (see the head of a lock for the command) and
-a line into ``RECIPES``. A changed lock is another image: sessions get it at their next start, old ones keep theirs.
+To add one: put ``NAME.in`` and its lock ``NAME.txt`` into ``recipes/`` and a line into ``RECIPES``. A changed lock is
+another image: sessions get it at their next start, running ones keep theirs. The head of a lock names the command;
+run it with the oldest Python that we support (Debian 12's 3.11.2), or it pins what that one cannot install.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,3 +132,8 @@ def why_unavailable(folder: Path) -> str:
     os.close(reading)
     os.waitpid(child, 0)
     return reason
+
+
+if __name__ == "__main__":
+    # For processes with threads, which had better not fork: see health.py.
+    sys.stdout.write(why_unavailable(Path(sys.argv[1])))

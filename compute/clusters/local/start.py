@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -69,6 +70,9 @@ class Start:
             # As root, an ancestor that the session user may not enter is replaced as well: what it needs is bound again.
             self.cover = (layout.unreachable_ancestor(root) if os.getuid() == 0 else None) or root
             return []
+        blocked = layout.unreachable_ancestor(root) if os.getuid() == 0 else None
+        if blocked:
+            raise PermissionError(errno.EACCES, unreachable(self.account.name), str(blocked))
         paths = [mount["path"] for mount in self.workload["mounts"] if mount["read_only"]]
         return [f"This machine can't enforce read-only for {path}: sessions have no mounts of their own ({why})." for path in paths]
 
@@ -101,6 +105,10 @@ class Start:
             cover=self.cover,
             binds=tuple(binds),
         )
+
+
+def unreachable(user: str) -> str:
+    return f"{user} may not enter a folder above the sessions' own; set SLIPWAY_LOCAL_ROOT to a path that every user may enter"
 
 
 def give(claim: Path, account: Account) -> None:

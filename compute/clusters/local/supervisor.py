@@ -29,7 +29,7 @@ from compute.clusters.local.status import State, Status, add_event, ending
 
 GRACE = 10.0
 WAKE = (signal.SIGHUP, signal.SIGCHLD)
-TICK, IDLE = 0.03, 1.0
+TICK, IDLE = 0.03, 2.0
 
 
 class Superseded(Exception):

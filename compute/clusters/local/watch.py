@@ -22,7 +22,7 @@ from compute.clusters.local.status import State, Status
 from compute.workload import Observation
 
 LOOK = 0.15
-LIVENESS = 1.0
+LIVENESS = 1.5
 UNSETTLED = 2.0
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,7 @@ class Seen:
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        self.lock = session.lock
         self.files = (str(session.desired), str(session.status))
         self.stamp: tuple[tuple[int, int], ...] = ()
         self.told_at = self.checked_at = 0.0
@@ -54,7 +55,7 @@ class Seen:
         self.settled = self.ended or (current and status.state == State.RUNNING)
 
     def supervised(self) -> bool:
-        supervisor = Process.load(layout.read_json(self.session.lock))
+        supervisor = Process.load(layout.read_json(self.lock))
         return supervisor is not None and supervisor.alive()
 
 
@@ -72,10 +73,8 @@ class Watch:
     def look(self) -> Iterator[Observation]:
         """What changed since the last look, and what is due anyway."""
         there = set(self._names())
-        for key in sorted(there):
-            if key not in self.seen:
-                self.seen[key] = Seen(Session(self.root, *key))
-            seen = self.seen[key]
+        for key in there:
+            seen = self.seen.get(key) or self.seen.setdefault(key, Seen(Session(self.root, *key)))
             try:
                 if self._is_due(seen):
                     yield observation(seen.session)
@@ -104,7 +103,7 @@ class Watch:
             if not seen.supervised():
                 seen.settled = False
                 self._heal(seen.session)
-            else:
+            elif not seen.settled:
                 seen.read()
         due = due or (not seen.settled and now - seen.told_at >= UNSETTLED)
         if due:

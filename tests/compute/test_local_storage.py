@@ -1,0 +1,105 @@
+"""Claims are folders: made, kept, shown in the home, deleted only by name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from compute.clusters.base import ClusterError
+from compute.clusters.local import layout
+from compute.clusters.local.launch import link_volumes
+from compute.workload import Claim
+from tests.compute.conftest import Machine
+
+
+@pytest.mark.parametrize("name", ["../x", "..", ".", "", "a/b", "/etc", "a\0b", "A", "x" * 64, ".gone-1"])
+def test_a_name_that_could_leave_the_folder_is_refused(machine: Machine, name: str) -> None:
+    driver = machine.driver
+    for refused in (
+        lambda: driver.ensure_claim(machine.namespace, Claim(name, "1Gi")),
+        lambda: driver.ensure_claim(name, Claim("fine", "1Gi")),
+        lambda: driver.delete_claim(machine.namespace, name),
+        lambda: driver.delete_claim(name, "fine"),
+        lambda: driver.observe(machine.namespace, name),
+        lambda: driver.remove(name, "fine"),
+    ):
+        with pytest.raises(ClusterError) as error:
+            refused()
+        assert (error.value.reason, error.value.retryable) == ("InvalidName", False)
+
+
+def test_a_claim_is_made_once_and_deleted_with_all_that_is_in_it(machine: Machine) -> None:
+    claim = Claim("data", "1Gi")
+    machine.driver.ensure_claim(machine.namespace, claim)
+    folder = machine.claim("data")
+    assert folder.stat().st_mode & 0o777 == 0o700
+    (folder / "kept.txt").write_text("kept")
+    (folder / "elsewhere").symlink_to("/etc")
+    machine.driver.ensure_claim(machine.namespace, claim)
+    assert (folder / "kept.txt").read_text() == "kept"
+    machine.driver.delete_claim(machine.namespace, "data")
+    machine.driver.delete_claim(machine.namespace, "data")
+    assert list(folder.parent.iterdir()) == []
+    assert os.path.exists("/etc/passwd")
+
+
+def test_a_deletion_that_was_interrupted_is_finished_by_the_next(machine: Machine) -> None:
+    machine.driver.ensure_claim(machine.namespace, Claim("data", "1Gi"))
+    left = machine.claim("data").with_name(".gone-before")
+    left.mkdir()
+    machine.driver.delete_claim(machine.namespace, "data")
+    assert not left.exists()
+
+
+def test_links_never_replace_a_users_file_and_old_ones_go(tmp_path: Path) -> None:
+    claims, home = tmp_path / "claims", tmp_path / "home"
+    for name in ("a", "b", "c", "old"):
+        (claims / name).mkdir(parents=True)
+    home.mkdir()
+    (home / "sales").write_text("mine")
+    (home / "gone").symlink_to(claims / "old")
+    (home / "own").symlink_to("/usr")
+    links = [("/data/sales", str(claims / "a")), ("/x/sales", str(claims / "b")), ("/y/free", str(claims / "c"))]
+    warnings = link_volumes(home, claims, links)
+    assert (home / "sales").read_text() == "mine"
+    assert {entry.name: os.readlink(entry) for entry in home.iterdir() if entry.is_symlink()} == {
+        "own": "/usr",
+        "data-sales": str(claims / "a"),
+        "x-sales": str(claims / "b"),
+        "free": str(claims / "c"),
+    }
+    assert warnings == [
+        "/data/sales appears as “data-sales” in your home, because “sales” is taken.",
+        "/x/sales appears as “x-sales” in your home, because “sales” is taken.",
+    ]
+    (home / "data-sales").unlink()
+    (home / "data-sales").write_text("mine too")
+    assert "could not be shown" in link_volumes(home, claims, links)[0]
+
+
+def test_a_volume_of_another_user_is_handed_over(machine: Machine) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can give files away")
+    machine.driver.ensure_claim(machine.namespace, Claim("home", "1Gi"))
+    home = machine.claim("home")
+    (home / "deep").mkdir()
+    (home / "deep" / "file").write_text("x")
+    (home / "link").symlink_to("/etc/passwd")
+    os.chown(home, 0, 0)
+    machine.start()
+    owner = machine.driver.account().uid
+    assert {(home / path).lstat().st_uid for path in (".", "deep", "deep/file", "link")} == {owner}
+    assert os.stat("/etc/passwd").st_uid == 0
+
+
+def test_sockets_are_short_and_reachable_by_the_gateway(machine: Machine, tmp_path: Path) -> None:
+    machine.start()
+    session = machine.session()
+    assert len(str(session.socket)) <= layout.SOCKET_PATH_MAX
+    assert layout.reachable(session.run)
+    assert session.socket.stat().st_mode & 0o666 == 0o666
+    assert len(str(layout.run_folder(tmp_path / ("x" * 200)) / ("i" * 16) / "ide.sock")) <= layout.SOCKET_PATH_MAX
+    assert machine.driver.capacity().cpu >= 1  # type: ignore[union-attr]
+    assert machine.driver.health().ok
