@@ -123,8 +123,8 @@ class Relay:
         """Asked anew for every connection: nginx's decision may be seconds old."""
         try:
             endpoint = (await self._check([grant])).get(grant)
-        except Exception:
-            log.exception("The relay can't ask whether a connection is allowed.")
+        except Exception as error:
+            log.warning("The relay can't ask whether a connection is allowed: %r", error)
             raise Unanswerable("503 Service Unavailable") from None
         if endpoint is None:
             raise Unanswerable("404 Not Found")
@@ -155,8 +155,8 @@ class Relay:
                 async with asyncio.timeout(CHECK_SECONDS):
                     endpoints = await self._check({link.grant for link in links})
                 answered = time.monotonic()
-            except Exception:
-                log.exception("The relay can't ask whether %d open connections are still allowed.", len(links))
+            except Exception as error:
+                log.warning("The relay can't ask whether %d open connections are still allowed: %r", len(links), error)
                 if time.monotonic() - answered < self._grace:
                     continue
                 endpoints = {}

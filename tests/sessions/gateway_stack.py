@@ -126,7 +126,7 @@ class Stack:
         process = self.processes.pop(name)
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(30)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -138,9 +138,7 @@ class Stack:
         self.ide.close()
         self.worker.shutdown()
         self._drop()
-        import os as o
-
-        o.environ.get("KEEP") or shutil.rmtree(self.folder)
+        shutil.rmtree(self.folder)
 
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text()

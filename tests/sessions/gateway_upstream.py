@@ -21,6 +21,9 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
     request_queue_size = 64
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Browsers that leave are part of the tests."""
+
 
 class Ide:
     """``received`` is the number of body bytes that have arrived so far; ``requests`` their paths."""
