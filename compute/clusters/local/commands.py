@@ -51,6 +51,7 @@ def _code_server(program: Program, socket: Path, home: Path) -> tuple[str, ...]:
         program.executable,
         f"--socket={socket}",
         "--socket-mode=666",
+        f"--session-socket={socket.with_name('session.sock')}",  # by default in the home, whose path may be too long for one
         "--auth=password",
         "--disable-telemetry",
         "--disable-update-check",
@@ -73,7 +74,7 @@ def environment(
         "LOGNAME": account.name,
         "SHELL": shell,
         "TMPDIR": str(session.tmp),
-        "XDG_RUNTIME_DIR": str(session.tmp),
+        "XDG_RUNTIME_DIR": str(session.run),  # short: IDEs put sockets of their own there
         "JUPYTER_RUNTIME_DIR": str(session.tmp / "jupyter"),
         "SLIPWAY_SESSION": session.name,
         "SLIPWAY_NAMESPACE": session.namespace,
