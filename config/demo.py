@@ -43,16 +43,16 @@ def _others_may_enter(path: Path) -> bool:
     return all(folder.stat().st_mode & 0o001 for folder in (path, *path.parents))
 
 
+KEYS = ("SLIPWAY_SECRET_KEY", "SLIPWAY_ENCRYPTION_KEYS")
+
+
 def environment(state: Path, port: int) -> dict[str, str]:
     """What Slipway's settings are read from. Secrets are made once and kept in ``<state>/env``."""
-    known = _read_env(state / "env")
-    fresh = {
-        "SLIPWAY_SECRET_KEY": secrets.token_urlsafe(48),
-        "SLIPWAY_ENCRYPTION_KEYS": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-    }
+    known = read_env(state / "env")
+    fresh = dict(zip(KEYS, (secrets.token_urlsafe(48), base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()), strict=True))
     if fresh.keys() - known.keys():
         known = {**fresh, **known}
-        _write_env(state / "env", known)
+        write_env(state / "env", known)
     return {
         **os.environ,
         **known,
@@ -67,14 +67,14 @@ def environment(state: Path, port: int) -> dict[str, str]:
     }
 
 
-def _read_env(path: Path) -> dict[str, str]:
+def read_env(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
     lines = (line.partition("=") for line in path.read_text().splitlines() if line and not line.startswith("#"))
     return {name: shlex.split(value)[0] for name, _, value in lines}
 
 
-def _write_env(path: Path, values: dict[str, str]) -> None:
+def write_env(path: Path, values: dict[str, str]) -> None:
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write("# Made by `make demo`: the keys of this folder's database.\n")

@@ -30,6 +30,7 @@ STALE_AFTER = 8.0  # a beat takes 0.2 s
 BUSY_STALE_AFTER = 45.0  # every worker may be in a call to a slow cluster
 START_GRACE = 30.0
 STOP_GRACE = 5.0
+HANGING_GRACE = 1.0
 FIRST_BACKOFF, MAX_BACKOFF = 0.2, 10.0
 
 
@@ -94,7 +95,9 @@ class Watchdog:
             started = time.monotonic()
             worker = self.start()
             why = self._watch(worker)
-            process.stop_all([worker], STOP_GRACE)
+            # One that hangs does not end when it is asked to; nor is there much left in its hands to finish.
+            process.stop_all([worker], HANGING_GRACE if why else STOP_GRACE)
+            self._release()
             if self.stop.is_set():
                 return
             self.backoff = FIRST_BACKOFF if time.monotonic() - started > START_GRACE else min(self.backoff * 2, MAX_BACKOFF)
@@ -119,6 +122,12 @@ class Watchdog:
                 pulse = Pulse(time.monotonic())
                 self.stop.wait(BEAT_EVERY)
         return why
+
+    def _release(self) -> None:
+        try:
+            heartbeat.release()
+        except DatabaseError as error:
+            log.warning("What the worker had in hand waits for its time-out: %s", type(error).__name__)
 
 
 def start_worker() -> Popen[bytes]:

@@ -63,6 +63,12 @@ def in_hand() -> int:
     return OrmQ.objects.filter(key=Conf.CLUSTER_NAME, lock__gt=timezone.now()).count()
 
 
+def release() -> None:
+    """Give back what a worker that has ended had in hand; otherwise it would wait for its time-out (``retry``). Tasks are
+    safe to repeat, so it does no harm if another worker has it."""
+    OrmQ.objects.filter(key=Conf.CLUSTER_NAME, lock__gt=timezone.now()).update(lock=timezone.now())
+
+
 def ages() -> dict[str, float]:
     """Seconds since each part last showed that it works, by its name. One query."""
     now = timezone.now()

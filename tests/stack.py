@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from config.demo import prepare
+from config.demo import KEYS, prepare, write_env
 from config.runner import BASE_DIR, port_is_free
 
 READY_TIMEOUT = 120
@@ -55,6 +55,8 @@ class Stack:
         try:
             self.database_url = self.database_url or f"sqlite:///{self.folder / 'slipway.sqlite3'}"
             os.environ["DATABASE_URL"] = self.database_url
+            if all(name in os.environ for name in KEYS):  # a test that uses models must read what the stack writes
+                write_env(self.folder / "env", {name: os.environ[name] for name in KEYS})
             self.environment = prepare(self.folder, self.port)
             for image in self.images:
                 self.link_image(image)

@@ -1,0 +1,105 @@
+"""Whatever of Slipway is killed comes back, and nothing of it outlives it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+from sessions import heartbeat
+from tests.browser import Browser
+from tests.stack import Stack
+
+
+def wait_until(condition: Callable[[], object], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"Not within {seconds:.0f} s: {what}"
+        time.sleep(0.05)
+
+
+def tasks_are_done(seconds: float) -> None:
+    row = heartbeat.queue_beat()
+    wait_until(lambda: heartbeat.is_done(row), seconds, "a task that was queued is done")
+
+
+def serves(browser: Browser) -> bool:
+    try:
+        return browser.get("/healthz").response.ok
+    except (AssertionError, OSError):
+        return False
+
+
+@pytest.mark.parametrize("program", ["web", "relay", "worker", "controller", "nginx"])
+def test_a_killed_program_is_started_again(stack: Stack, browser_as: Callable[..., Browser], program: str) -> None:
+    children = psutil.Process(stack.pid(program)).children(recursive=True)
+    killed = stack.kill(program)
+    wait_until(lambda: stack.pid(program) != killed, 10, f"{program} is started again")
+    wait_until(lambda: not any(child.is_running() for child in children), 10, "what the old one started is gone")
+    wait_until(lambda: serves(browser_as()), 30, "Slipway answers")
+
+
+@pytest.mark.parametrize(
+    "kind", ["an idle worker", "all idle workers", "the pusher", "the monitor", "the sentinel", "the cluster", "the watchdog"]
+)
+def test_tasks_go_on_after_a_part_of_the_worker_was_killed(stack: Stack, kind: str) -> None:
+    tasks_are_done(40)
+    watchdog = psutil.Process(stack.pid("worker"))
+    (cluster,) = watchdog.children()
+    (sentinel,) = cluster.children()
+    # As django-q2 starts them: the pool, then the monitor, then the pusher.
+    *pool, monitor, pusher = sorted(sentinel.children(), key=lambda child: child.pid)
+    victims = {
+        "an idle worker": [pool[0]],
+        # One of them waits for the next task with the queue's lock in its hand: nobody gets that back.
+        "all idle workers": pool,
+        "the pusher": [pusher],
+        "the monitor": [monitor],
+        "the sentinel": [sentinel],
+        "the cluster": [cluster],
+        "the watchdog": [watchdog],
+    }
+    for victim in victims[kind]:
+        victim.kill()
+    tasks_are_done(40)
+    orphans = [child for child in (cluster, sentinel, *pool, monitor, pusher) if child.is_running() and child.ppid() == 1]
+    assert not orphans
+
+
+def test_a_busy_queue_is_no_reason_to_start_the_worker_again(stack: Stack) -> None:
+    tasks_are_done(40)
+    (before,) = psutil.Process(stack.pid("worker")).children()
+    from django_q.tasks import async_task
+
+    for _ in range(8):
+        async_task("time.sleep", 5)
+    tasks_are_done(60)
+    (after,) = psutil.Process(stack.pid("worker")).children()
+    assert after == before
+
+
+def test_nothing_outlives_a_runner_that_is_killed() -> None:
+    with Stack(images=()) as stack:
+        assert stack.process is not None
+        runner = psutil.Process(stack.process.pid)
+        programs = runner.children(recursive=True)
+        assert len(programs) >= 10
+        os.kill(runner.pid, signal.SIGKILL)
+        stack.process.wait()
+        _, alive = psutil.wait_procs(programs, timeout=15)
+        assert not alive
+        stack.start()  # on the same port, with the same data
+
+
+def test_a_stopped_runner_leaves_nothing_within_seconds() -> None:
+    with Stack(images=()) as stack:
+        assert stack.process is not None
+        programs = psutil.Process(stack.process.pid).children(recursive=True)
+        started = time.monotonic()
+        stack.stop()
+        assert time.monotonic() - started < 10
+        assert not [program for program in programs if program.is_running()]
