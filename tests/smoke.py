@@ -24,6 +24,8 @@ CELL = "from pathlib import Path; Path('smoke.txt').write_text('still here'); pr
 class Walk:
     """One walk through a stack. Each step is a method; ``host`` is the session that the wizard launches."""
 
+    preset = "jupyterlab"
+
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.browser = Browser(stack.url)
@@ -49,8 +51,8 @@ class Walk:
         self.browser.sign_in(MEMBER.username, MEMBER.password)
 
     def launch(self) -> None:
-        """Next, Next, Launch, with the defaults of JupyterLab."""
-        page = self.browser.get(f"/w/{WORKSPACE}/sessions/new/?preset=jupyterlab")
+        """Next, Next, Launch, with the defaults of the preset."""
+        page = self.browser.get(f"/w/{WORKSPACE}/sessions/new/?preset={self.preset}")
         for step, button in (("preset", "next"), ("compute", "next"), ("storage", "launch")):
             page = self.browser.submit(page, page.form(f"/{step}/"), {}, button)
             assert not page.path.endswith(f"/{step}/"), f"The step {step} refused its defaults: {page.errors()}"
