@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from django.db.models import Q
+
 from compute.clusters import driver_for
 from compute.models import ComputePool, SlurmCluster, Workspace
 from compute.validators import NAME_MAX
@@ -64,7 +66,8 @@ def exclusive_use(volume_ids: list[int], besides: Session | None = None) -> dict
     mounts = SessionVolume.objects.filter(
         volume__in=volume_ids,
         volume__access_mode=Volume.AccessMode.ONCE,
-        session__in=Session.objects.using_compute(),
+        # Narrowed to the volumes' own sessions: SQLite would list all that use compute, once per question.
+        session__in=Session.objects.using_compute().filter(mounts__volume__in=volume_ids),
     )
     if besides is not None:
         mounts = mounts.exclude(session=besides)
@@ -75,8 +78,8 @@ def choices(user: Any, workspace: Workspace, preset: Preset) -> Choices:
     """What the user may choose for this preset now. At most 10 queries, whatever the catalog's size."""
     pools = list(ComputePool.objects.offered_to(workspace))
     has_gpus = any(pool.gpu_resource for pool in pools)
-    volumes = list(Volume.objects.live().filter(workspace=workspace).select_related("owner"))
-    mine = [volume for volume in volumes if volume.kind == Volume.Kind.DATA or volume.owner_id == user.pk]
+    usable = Q(kind=Volume.Kind.DATA) | Q(owner=user)  # nobody mounts another one's home
+    mine = list(Volume.objects.live().filter(usable, workspace=workspace).select_related("owner"))
     used = exclusive_use([volume.pk for volume in mine])
     offered = [VolumeChoice(volume, used.get(volume.pk, "")) for volume in mine]
     return Choices(
