@@ -47,9 +47,7 @@ def pool(cluster: Cluster) -> ComputePool:
 
 @pytest.fixture
 def workspace(cluster: Cluster, pool: ComputePool) -> Workspace:
-    workspace = Workspace.objects.create(
-        name="research", display_name="Research", cluster=cluster, namespace="research", default_pool=pool
-    )
+    workspace = Workspace.objects.create(name="research", display_name="Research", cluster=cluster, namespace="research", default_pool=pool)
     SecretsBundle.objects.create(workspace=workspace)
     return workspace
 
@@ -102,6 +100,4 @@ def home(cast: Cast, workspace: Workspace) -> Volume:
 
 @pytest.fixture
 def shared_data(workspace: Workspace) -> Volume:
-    return Volume.objects.create(
-        workspace=workspace, name="sales", kind=Volume.Kind.DATA, access_mode=Volume.AccessMode.MANY, size="10Gi"
-    )
+    return Volume.objects.create(workspace=workspace, name="sales", kind=Volume.Kind.DATA, access_mode=Volume.AccessMode.MANY, size="10Gi")

@@ -8,4 +8,4 @@ os.environ.setdefault("SLIPWAY_URL", "http://localhost:8000")
 os.environ.setdefault("SLIPWAY_APPS_URL", "http://apps.localhost:8000")
 os.environ.setdefault("SLIPWAY_ALLOWED_HOSTS", "testserver")
 
-from config.settings import *  # noqa: E402, F403
+from config.settings import *  # noqa: F403
