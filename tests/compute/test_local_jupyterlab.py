@@ -20,7 +20,7 @@ from tests.compute.conftest import TOKEN, Machine, wait_for
 
 SIGNED_IN = {"Authorization": f"token {TOKEN}"}
 IMAGE = "local:jupyterlab"
-OVERHEAD = 1.0  # seconds; measured 0.2 on an idle machine, this one may be busy
+OVERHEAD = 1.0  # seconds; generous, since whatever else runs on the machine slows both, and not alike
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_packages_can_be_installed_into_the_home_and_not_into_the_image(jupyterl
     assert refused.startswith("refused")
 
 
-def test_a_launch_costs_little_more_than_a_bare_jupyter_lab(jupyterlab: Machine, tmp_path: Path) -> None:
+def test_a_launch_costs_little_more_than_a_bare_jupyter_lab(jupyterlab: Machine) -> None:
     machine = jupyterlab
     programs, where = venv(machine) / "bin", f"/tmp/bare-{uuid.uuid4().hex[:8]}"
     Path(where).mkdir()
