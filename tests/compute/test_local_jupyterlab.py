@@ -3,38 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import pwd
 import socket
-import subprocess
-import time
 import uuid
-from pathlib import Path
 
 import pytest
 import websocket
 
-from compute.clusters.local.images import Image
-from compute.clusters.local.recipes import RECIPES
-from tests.compute.conftest import TOKEN, Machine, wait_for
+from tests.compute.conftest import TOKEN, Machine
 
 SIGNED_IN = {"Authorization": f"token {TOKEN}"}
 IMAGE = "local:jupyterlab"
-OVERHEAD = 1.0  # seconds; generous, since whatever else runs on the machine slows both, and not alike
 
 
 @pytest.fixture
 def jupyterlab(machine: Machine) -> Machine:
     machine.driver.build_image(IMAGE)
     return machine
-
-
-def venv(machine: Machine) -> Path:
-    recipe = RECIPES["jupyterlab"]
-    assert recipe.lock is not None
-    built = Image(machine.driver.root, recipe.key, recipe.lock).venv()
-    assert built is not None
-    return built
 
 
 def run_cell(machine: Machine, code: str) -> str:
@@ -111,36 +96,3 @@ def test_packages_can_be_installed_into_the_home_and_not_into_the_image(jupyterl
         machine, "import sys\ntry:\n    open(sys.prefix + '/x', 'w')\nexcept OSError as error:\n    print('refused', error.strerror)"
     )
     assert refused.startswith("refused")
-
-
-def test_a_launch_costs_little_more_than_a_bare_jupyter_lab(jupyterlab: Machine) -> None:
-    machine = jupyterlab
-    programs, where = venv(machine) / "bin", f"/tmp/bare-{uuid.uuid4().hex[:8]}"
-    Path(where).mkdir()
-    environment = {"HOME": where, "PATH": f"{programs}:/usr/bin:/bin", "JUPYTER_TOKEN": TOKEN, "JUPYTER_RUNTIME_DIR": where}
-    arguments = ["--allow-root", "--no-browser", f"--ServerApp.sock={where}/s", f"--ServerApp.root_dir={where}"]
-    arguments += ["--LanguageServerManager.autodetect=False"]
-
-    def bare() -> float:
-        started = time.monotonic()
-        process = subprocess.Popen([programs / "python", programs / "jupyter-lab", *arguments], env=environment, stderr=subprocess.DEVNULL)
-        try:
-            wait_for(lambda: os.path.exists(f"{where}/s"), "a bare JupyterLab")
-            return time.monotonic() - started
-        finally:
-            process.kill()
-            process.wait()
-            Path(f"{where}/s").unlink(missing_ok=True)
-
-    def launched(revision: int) -> float:
-        started = time.monotonic()
-        machine.start(image=IMAGE, revision=revision)
-        taken = time.monotonic() - started
-        machine.driver.pause(machine.namespace, "s")
-        machine.paused()
-        return taken
-
-    bare(), launched(1)  # warm the page cache
-    bare_best, best = min(bare() for _ in range(3)), min(launched(revision) for revision in (2, 3, 4))
-    print(f"bare {bare_best:.2f} s, launched {best:.2f} s")
-    assert best < bare_best + OVERHEAD
