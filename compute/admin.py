@@ -127,7 +127,7 @@ class ComputePoolAdmin(CatalogAdmin):
     uses = (SESSIONS, Use("default_for", "default of the workspace"))
     fixed_when_used = ("cluster",)
 
-    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest | None, **kwargs: Any) -> Any:
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name in ("node_selector", "tolerations"):
             kwargs["widget"] = forms.Textarea(attrs={"rows": 3, "class": "mono", "spellcheck": "false"})
         return super().formfield_for_dbfield(db_field, request, **kwargs)

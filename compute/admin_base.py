@@ -10,7 +10,7 @@ from django import forms
 from django.contrib import messages
 from django.core.exceptions import NON_FIELD_ERRORS, PermissionDenied, ValidationError
 from django.db import IntegrityError
-from django.db.models import BaseConstraint, Model, ProtectedError
+from django.db.models import Model, ProtectedError
 from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from simple_history.admin import SimpleHistoryAdmin
@@ -24,23 +24,19 @@ logger = logging.getLogger(__name__)
 class CatalogForm(forms.ModelForm):
     """A model form that reports a violated database constraint at the field that mends it."""
 
-    checked_by_formset: frozenset[str] = frozenset()
-    """Names of constraints that only the whole formset can judge, such as "one default" while it moves."""
+    def _update_errors(self, errors: ValidationError) -> None:
+        # The one place where a form learns what its model found; Django puts constraints of several fields above the form.
+        if hasattr(errors, "error_dict"):
+            for error in errors.error_dict.pop(NON_FIELD_ERRORS, []):
+                errors.error_dict.setdefault(self._field_of(error), []).append(error)
+        super()._update_errors(errors)  # type: ignore[misc]
 
-    def validate_constraints(self) -> None:
-        exclude = self._get_validation_exclusions()  # type: ignore[attr-defined]
-        for model, constraints in self.instance.get_constraints():
-            for constraint in constraints:
-                if constraint.name in self.checked_by_formset:
-                    continue
-                try:
-                    constraint.validate(model, self.instance, exclude=exclude)
-                except ValidationError as error:
-                    self.add_error(self._field_of(constraint), error.messages)
-
-    def _field_of(self, constraint: BaseConstraint) -> str | None:
+    def _field_of(self, error: ValidationError) -> str:
         visible = {field.name for field in self.visible_fields()}
-        return next((name for name in reversed(getattr(constraint, "fields", ())) if name in visible), None)
+        for constraint in self.instance._meta.constraints:
+            if constraint.violation_error_message == error.message:
+                return next((name for name in reversed(getattr(constraint, "fields", ())) if name in visible), NON_FIELD_ERRORS)
+        return NON_FIELD_ERRORS
 
 
 class CatalogFormSet(BaseInlineFormSet):

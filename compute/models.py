@@ -72,8 +72,13 @@ class Workspace(models.Model):
         return self.display_name
 
     def clean(self) -> None:
-        if self.default_pool_id and self.default_pool and self.default_pool.cluster_id != self.cluster_id:
+        pool = self.default_pool
+        if pool is None:
+            return
+        if pool.cluster_id != self.cluster_id:
             raise ValidationError({"default_pool": "Choose a compute pool of the workspace's own cluster."})
+        if pool.workspaces.exists() and not pool.workspaces.filter(pk=self.pk).exists():
+            raise ValidationError({"default_pool": f"{pool} is limited to other workspaces. Include this one there first."})
 
 
 class Role(models.TextChoices):
@@ -126,7 +131,9 @@ class ComputePool(models.Model):
     price_cpu = price()
     price_memory = price()
     price_gpu = price()
-    workspaces = models.ManyToManyField(Workspace, blank=True, related_name="pools", help_text="None chosen: every workspace of the cluster.")
+    workspaces = models.ManyToManyField(
+        Workspace, blank=True, related_name="pools", help_text="None chosen: every workspace of the cluster."
+    )
     enabled = models.BooleanField(default=True)
     history = HistoricalRecords()
     objects = ComputePoolQuerySet.as_manager()
@@ -137,9 +144,7 @@ class ComputePool(models.Model):
             models.UniqueConstraint(
                 fields=("cluster", "name"), name="pool_name_unique", violation_error_message="The cluster has a pool of this name."
             ),
-            models.CheckConstraint(
-                condition=Q(price_cpu__gte=0, price_memory__gte=0, price_gpu__gte=0), name="pool_prices_not_negative"
-            ),
+            models.CheckConstraint(condition=Q(price_cpu__gte=0, price_memory__gte=0, price_gpu__gte=0), name="pool_prices_not_negative"),
         ]
 
     def __str__(self) -> str:

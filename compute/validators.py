@@ -157,7 +157,10 @@ def _what_is_wrong_with_toleration(item: Mapping[str, object]) -> str:
     if key:
         _validate_label_key(key)
     rules = (
-        (set(item) - {"key", "operator", "value", "effect", "tolerationSeconds"}, "use key, operator, value, effect and tolerationSeconds only."),
+        (
+            set(item) - {"key", "operator", "value", "effect", "tolerationSeconds"},
+            "use key, operator, value, effect and tolerationSeconds only.",
+        ),
         (operator not in ("Equal", "Exists"), "operator is Equal or Exists."),
         (not key and operator != "Exists", "give a key, or the operator Exists."),
         (label and operator == "Exists", "with the operator Exists, leave out the value."),
@@ -180,5 +183,7 @@ def validate_host_ports(value: str) -> None:
     """One or more ``host:port``, with commas between."""
     for item in value.split(","):
         host, _, port = item.strip().rpartition(":")
-        if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", host) or not (port.isdigit() and 0 < int(port) < 65536):
+        if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", host) or not (
+            re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65536
+        ):
             raise ValidationError(f"“{item.strip()}” is not host:port, such as slurm.example.com:6817.", code="host_port")

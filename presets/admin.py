@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from adminsortable2.admin import SortableAdminMixin, SortableStackedInline
@@ -19,9 +20,9 @@ from presets.admin_forms import (
     SESSIONS,
     ConfigurationForm,
     ConfigurationVolumeFormSet,
-    EntryForm,
     EntryFormSet,
     ImageFormSet,
+    PodSizeForm,
     PodSizeFormSet,
     PresetForm,
     PresetVolumeFormSet,
@@ -44,11 +45,11 @@ class OfferAdmin(CatalogAdmin):
 class EntryInline(SortableStackedInline):
     """Rows of a preset's catalog, ordered by drag, each with how often it is used."""
 
-    form = EntryForm
+    form = CatalogForm
     extra = 0
     show_change_link = True
     readonly_fields = ("used_by",)
-    uses: tuple[Use, ...] = (SESSIONS,)
+    uses: Sequence[Use] = (SESSIONS,)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return with_uses(super().get_queryset(request), self.uses)
@@ -61,14 +62,19 @@ class EntryInline(SortableStackedInline):
 class ImageInline(EntryInline):
     model = Image
     formset = ImageFormSet
-    fieldsets = ((None, {"fields": (("name", "slug", "reference"), ("description", "redirect_to", "used_by"), ("is_default", *SHOWN, "position"))}),)
+    fieldsets = (
+        (None, {"fields": (("name", "slug", "reference"), ("description", "redirect_to", "used_by"), ("is_default", *SHOWN, "position"))}),
+    )
     uses = ImageFormSet.uses
 
 
 class PodSizeInline(EntryInline):
     model = PodSize
+    form = PodSizeForm
     formset = PodSizeFormSet
-    fieldsets = ((None, {"fields": (("name", "slug", "cpu", "memory", "gpus"), ("description", "used_by"), ("is_default", *SHOWN, "position"))}),)
+    fieldsets = (
+        (None, {"fields": (("name", "slug", "cpu", "memory", "gpus"), ("description", "used_by"), ("is_default", *SHOWN, "position"))}),
+    )
 
 
 class PresetVolumeInline(admin.TabularInline):
@@ -208,7 +214,7 @@ class ConfigurationAdmin(SortableAdminMixin, OfferAdmin):
     def get_prepopulated_fields(self, request: HttpRequest, obj: Any = None) -> dict[str, Any]:
         return {} if obj else super().get_prepopulated_fields(request, obj)
 
-    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest | None, **kwargs: Any) -> Any:
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "init_script":
             kwargs["widget"] = forms.Textarea(attrs={"rows": 8, "class": "mono", "spellcheck": "false"})
         return super().formfield_for_dbfield(db_field, request, **kwargs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from adminsortable2.admin import CustomInlineFormSetMixin
@@ -17,14 +17,17 @@ from compute.models import Workspace
 from presets.models import Configuration, ConfigurationVariable, Image, Preset, PresetVolume, VolumeMount
 
 MAX_VALUE = 32 * 1024
+MAX_GPUS = 64
 SHELL = "/bin/sh"
 SESSIONS = Use("sessions", "session")
 
 
-class EntryForm(CatalogForm):
-    """One image or pod size. Whether there is one default only the formset can tell."""
-
-    checked_by_formset = frozenset({"image_one_default", "podsize_one_default"})
+class PodSizeForm(CatalogForm):
+    def clean_gpus(self) -> int:
+        gpus: int = self.cleaned_data["gpus"]
+        if gpus > MAX_GPUS:
+            raise ValidationError(f"One pod gets at most {MAX_GPUS} GPUs: they must be in one machine.", code="gpus")
+        return gpus
 
 
 class EntryFormSet(CustomInlineFormSetMixin, CatalogFormSet):
@@ -34,7 +37,7 @@ class EntryFormSet(CustomInlineFormSetMixin, CatalogFormSet):
     """
 
     unique_in_page = (("slug", "Another entry of this preset has this id."),)
-    uses = (SESSIONS,)
+    uses: Sequence[Use] = (SESSIONS,)
     noun = "entry"
 
     def __init__(self, **kwargs: Any) -> None:
@@ -63,10 +66,10 @@ class EntryFormSet(CustomInlineFormSetMixin, CatalogFormSet):
         return not row.get("hidden")
 
     def save(self, commit: bool = True) -> list[Any]:
-        if commit:
+        if commit and self.default is not None:
             # The old default steps down first: the database never sees two, in whatever order the rows are saved.
-            others = self.model._default_manager.filter(preset=self.instance, is_default=True)
-            if self.default is not None and self.default.pk:
+            others = type(self.default)._default_manager.filter(preset=self.instance, is_default=True)
+            if self.default.pk:
                 others = others.exclude(pk=self.default.pk)
             others.update(is_default=False)
         saved: list[Any] = super().save(commit)

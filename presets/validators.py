@@ -16,6 +16,8 @@ def validate_image_reference(value: str) -> None:
         if not re.fullmatch(r"local:[a-z0-9]+(-[a-z0-9]+)*", value):
             raise ValidationError("Write a local recipe as local:NAME, such as local:jupyterlab.", code="image_local")
         return
+    if any(character.isspace() for character in value):
+        raise ValidationError("Write the reference without spaces.", code="image_reference")
     try:
         reference = Reference.parse_normalized_named(value)
     except InvalidReference as error:

@@ -65,7 +65,7 @@ class Preview:
 
 def preview(preset: Preset, workspace: Workspace, member: Any | None) -> Preview:
     """Asks what the wizard asks, and then for the rest of the catalog. About 20 queries, whatever the catalog's size."""
-    user = member or get_user_model()()
+    user = member or get_user_model()(pk=0)  # nobody: owns no volume
     offered = choices(user, workspace, preset)
     answers = defaults(user, workspace, preset, offered)
     return Preview(

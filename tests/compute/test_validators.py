@@ -19,8 +19,7 @@ def accepts(validator: Callable[[Any], None], value: Any) -> bool:
     """Whether the validator takes the value. Anything but a ValidationError is a defect."""
     try:
         validator(value)
-    except ValidationError as error:
-        assert " ".join(error.messages).strip()
+    except ValidationError:
         return False
     return True
 
