@@ -57,7 +57,6 @@
   });
   document.addEventListener("htmx:afterSettle", () => {
     markControls();
-    foldSummary();
     focusFirst();
   });
 
@@ -67,6 +66,9 @@
   });
   document.addEventListener("htmx:beforeSend", () => {
     unsaved = false;
+  });
+  document.addEventListener("htmx:sendError", () => {
+    unsaved = true;
   });
   window.addEventListener("pagehide", () => {
     const form = document.getElementById("wizard-form");
@@ -82,9 +84,11 @@
     const panel = document.getElementById("wizard-summary-panel");
     if (panel && narrow.matches) panel.open = summaryOpen;
   }
-  document.addEventListener("toggle", (event) => {
-    if (event.target.id === "wizard-summary-panel" && event.target.isConnected) summaryOpen = event.target.open;
-  }, true);
+  document.addEventListener("click", (event) => {
+    const panel = event.target instanceof Element && event.target.closest("#wizard-summary-panel > summary")?.parentElement;
+    if (panel) summaryOpen = !panel.open; // a click comes before the panel follows it
+  });
+  document.addEventListener("htmx:afterSwap", foldSummary);
   narrow.addEventListener("change", () => {
     const panel = document.getElementById("wizard-summary-panel");
     if (panel && !narrow.matches) panel.open = true;
