@@ -13,6 +13,7 @@ from django.db import IntegrityError
 from django.db.models import Model, ProtectedError
 from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.text import Truncator
 from simple_history.admin import SimpleHistoryAdmin
 from simple_history.utils import get_history_model_for_model
 
@@ -123,5 +124,5 @@ class CatalogAdmin(UsedByMixin, SimpleHistoryAdmin):
         history = get_history_model_for_model(obj)
         newest = history.objects.filter(**{obj._meta.pk.attname: obj.pk}).order_by("-history_id").first()
         if newest is not None:
-            history.objects.filter(pk=newest.pk).update(history_change_reason=entry.get_change_message()[:100])
+            history.objects.filter(pk=newest.pk).update(history_change_reason=Truncator(entry.get_change_message()).chars(100))
         return entry
