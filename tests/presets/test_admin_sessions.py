@@ -79,3 +79,11 @@ def test_operators_see_the_queue_and_cannot_change_it(admin: Client, db: None) -
 def test_the_admin_has_one_sign_in_page(client: Client, db: None) -> None:
     response = client.get(reverse("admin:index"), follow=True)
     assert response.redirect_chain[-1][0].startswith(reverse("login"))
+
+
+def test_the_index_lists_what_curators_and_operators_need_and_nothing_internal(admin: Client) -> None:
+    apps = admin.get(reverse("admin:index")).context["app_list"]
+    listed = {model["object_name"] for app in apps for model in app["models"]}
+    assert {"Preset", "Configuration", "Workspace", "Cluster", "ComputePool", "SlurmCluster"} <= listed
+    assert {"Volume", "SecretsBundle", "Session", "Activity", "User", "Failure", "OrmQ"} <= listed
+    assert not {"Draft", "Grant", "Heartbeat", "Image", "PodSize", "Schedule", "Success"} & listed
