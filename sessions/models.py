@@ -82,7 +82,7 @@ class Session(models.Model):
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="notebook_sessions")
     name = models.CharField(max_length=validators.NAME_MAX, validators=[validators.validate_name])
     host = models.CharField(max_length=52, unique=True, editable=False, help_text="Its origin and its object's name; never used again.")
-    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
+    created_at = models.DateTimeField(auto_now_add=True)
 
     # Spec
     preset = models.ForeignKey(Preset, on_delete=models.PROTECT, related_name="sessions")
@@ -147,6 +147,8 @@ class Session(models.Model):
         ]
         indexes = [
             models.Index(fields=("workspace", "-created_at", "-id"), name="session_list"),
+            models.Index(fields=("workspace", "phase", "price_per_hour"), name="session_totals"),
+            models.Index(fields=("workspace", "owner"), name="session_owners"),
             models.Index(fields=("requested_at",), name="session_due", condition=Q(applied_generation__lt=F("generation"))),
             models.Index(fields=("phase_since",), name="session_moving", condition=Q(phase__in=("Pending", "Terminating", "Unknown"))),
             models.Index(fields=("id",), name="session_restated", condition=Q(status_generation__lt=F("generation"))),

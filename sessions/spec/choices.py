@@ -99,7 +99,7 @@ def suggest_name(workspace: Workspace, preset: Preset) -> str:
     """A free session name such as ``jupyterlab-3``. One query."""
     stem = preset.slug[: NAME_MAX - 6].strip("-")
     stem = stem if stem[:1].isalpha() else f"session-{stem}"
-    taken = set(Session.objects.filter(workspace=workspace, name__startswith=f"{stem}-").values_list("name", flat=True))
+    taken = set(Session.objects.filter(workspace=workspace, name__startswith=f"{stem}-").order_by().values_list("name", flat=True))
     number = 1
     while f"{stem}-{number}" in taken:
         number += 1
