@@ -1,7 +1,9 @@
 """Live tests: all of Slipway as `make demo` runs it, a real browser, and the ORM on the stack's own database.
 
 * ``stack``: the running stack (``stack.url``, ``stack.kill("worker")``, ``stack.manage(…)``, see tests/stack.py).
-* ``page_as("member")``: a Playwright page of that demo account, signed in. ``page_as("")``: nobody's.
+* ``page_as("member")``: a Playwright page of that demo account, signed in. ``page_as("")``: nobody's. The test fails
+  when the browser complains on any page of Slipway: ``watch.allow("answer 404")`` for what a test brings about.
+* ``workspace``: one of this test alone, on the stack's own cluster, with the demo's accounts in their roles.
 * ``browser_as("member")``: the same without JavaScript, over HTTP (tests/browser.py).
 * Models can be used as they are: no ``django_db`` mark, and what a test makes stays for the next one.
 """
@@ -9,6 +11,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -19,8 +22,11 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
+from compute.models import Cluster, Membership, Role, Workspace
 from config.demo_accounts import DEMO_ACCOUNTS
+from storage.models import SecretsBundle
 from tests.browser import Browser
+from tests.live.pages import Watch, sign_in
 from tests.stack import Stack, fresh_database
 
 PASSWORDS = {account.username: account.password for account in DEMO_ACCOUNTS}
@@ -88,6 +94,24 @@ def browser_as(stack: Stack) -> Callable[[str], Browser]:
     return browser
 
 
+def new_workspace(**fields: Any) -> Workspace:
+    """Research's twin without its data and quotas: the same cluster, pool and people."""
+    name = f"lab-{secrets.token_hex(3)}"
+    research = Workspace.objects.select_related("default_pool").get(name="research")
+    cluster = Cluster.objects.get(name="this-machine")
+    values = {"display_name": "Laboratory", "cluster": cluster, "namespace": name, "default_pool": research.default_pool, **fields}
+    workspace = Workspace.objects.create(name=name, **values)
+    SecretsBundle.objects.create(workspace=workspace)
+    people = Membership.objects.filter(workspace=research, role__in=Role.values)
+    Membership.objects.bulk_create(Membership(workspace=workspace, user_id=one.user_id, role=one.role) for one in people)
+    return workspace
+
+
+@pytest.fixture
+def workspace(stack: Stack) -> Workspace:
+    return new_workspace()
+
+
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
     executable = need("chromium", "chromium")
@@ -106,26 +130,33 @@ def signed_in_states() -> dict[str, Any]:
 
 
 @pytest.fixture
-def page_as(stack: Stack, chromium: Any, signed_in_states: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+def watch(stack: Stack) -> Iterator[Watch]:
+    watching = Watch(stack.url)
+    yield watching
+    watching.check()
+
+
+@pytest.fixture
+def page_as(
+    stack: Stack, chromium: Any, signed_in_states: dict[str, Any], watch: Watch, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Any]]:
     """``page_as(username, **context_options)``, such as ``java_script_enabled=False`` or ``color_scheme="dark"``."""
     contexts: list[Any] = []
 
     def page(username: str = "", **options: Any) -> Any:
         if username and username not in signed_in_states:
-            signed_in_states[username] = sign_in(username)
+            signed_in_states[username] = cookies_of(username)
         context = chromium.new_context(base_url=stack.url, storage_state=signed_in_states.get(username), **options)
         context.set_default_timeout(20_000)
+        watch.over(context)
         contexts.append(context)
         return context.new_page()
 
-    def sign_in(username: str) -> Any:
+    def cookies_of(username: str) -> Any:
         context = chromium.new_context(base_url=stack.url)
         page = context.new_page()
         page.goto("/sign-in/")
-        page.fill("input[name=username]", username)
-        page.fill("input[name=password]", PASSWORDS[username])
-        page.press("input[name=password]", "Enter")
-        page.wait_for_url(lambda url: "/sign-in/" not in url)
+        sign_in(page, username, PASSWORDS[username])
         state = context.storage_state()
         context.close()
         return state
