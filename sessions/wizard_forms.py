@@ -92,7 +92,8 @@ def _read_volumes(answers: Answers, post: QueryDict) -> None:
             read_only=f"volume.{row_id}.read_only" in post,
         )
         old = before.get(row_id, VolumeRow())
-        if row.volume and row.mount_path in ("", _usual_path(old.volume)) and row.volume != old.volume:
+        is_proposal = row.mount_path == old.mount_path == _usual_path(old.volume)
+        if row.volume and row.volume != old.volume and (is_proposal or not row.mount_path):
             row.mount_path = _usual_path(row.volume)
         rows.append(row)
     if len(rows) != len(before) or not all(row.same_as(before.get(row.id, VolumeRow())) for row in rows):

@@ -122,8 +122,9 @@ class Page:
 
     @cached_property
     def regions(self) -> list[Messages]:
-        """Every place of this step that can hold messages, in the page's order."""
-        regions = list(self.fields.values())
+        """Every place of this step that can hold messages, in the page's order. Fields that offer nothing are not on the page."""
+        offers = {"slurm_cluster": "slurm_options", "home_volume": "home_options", "configurations": "configuration_options"}
+        regions = [at for name, at in self.fields.items() if name not in offers or getattr(self, offers[name])]
         if self.step.identifier == "storage":
             regions += [cell for view in (*self.volume_rows, *self.variable_rows) for cell in view.cells.values()]
         return regions

@@ -67,6 +67,11 @@
   document.addEventListener("htmx:beforeSend", () => {
     unsaved = false;
   });
+  // A step that is left before it was ever saved still has the address of a fresh wizard: Back is to find its draft.
+  document.addEventListener("htmx:beforeHistoryUpdate", (event) => {
+    const left = document.getElementById("wizard-form")?.getAttribute("action");
+    if (left && event.detail.history.type === "push" && left !== location.pathname) history.replaceState(history.state, "", left);
+  });
   document.addEventListener("htmx:sendError", () => {
     unsaved = true;
   });
