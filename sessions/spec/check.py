@@ -19,7 +19,7 @@ from compute.models import ComputePool, SlurmCluster, Workspace
 from compute.validators import overlapping_paths, validate_env_name, validate_mount_path, validate_name, validate_storage
 from presets.models import Configuration, Image, PodSize, Preset
 from sessions.models import Session
-from sessions.spec.choices import VolumeChoice, exclusive_use
+from sessions.spec.choices import VolumeChoice, exclusive_use, offered_images
 from sessions.spec.inputs import SpecInput
 from sessions.spec.quota import QuotaLine, quota_lines
 from storage.models import Secret, Volume
@@ -120,7 +120,10 @@ def _check_preset(found: Checked, workspace: Workspace, spec: SpecInput) -> None
 
 def _check_image(found: Checked, workspace: Workspace, preset: Preset, spec: SpecInput) -> None:
     if not spec.image:
-        found.problem("image", "required", "Choose an image.")
+        if offered_images(workspace, preset):
+            found.problem("image", "required", "Choose an image.")
+        else:
+            found.problem("preset", "preset_unsupported", f"{workspace.cluster} can run no image of {preset}. Choose another preset.")
         return
     image = preset.images.filter(slug=spec.image).first()
     successor = image.successor() if image else None
