@@ -22,7 +22,6 @@ from presets.admin_forms import (
     ConfigurationVolumeFormSet,
     EntryFormSet,
     ImageFormSet,
-    PodSizeForm,
     PodSizeFormSet,
     PresetForm,
     PresetVolumeFormSet,
@@ -70,7 +69,6 @@ class ImageInline(EntryInline):
 
 class PodSizeInline(EntryInline):
     model = PodSize
-    form = PodSizeForm
     formset = PodSizeFormSet
     fieldsets = (
         (None, {"fields": (("name", "slug", "cpu", "memory", "gpus"), ("description", "used_by"), ("is_default", *SHOWN, "position"))}),

@@ -17,17 +17,8 @@ from compute.models import Workspace
 from presets.models import Configuration, ConfigurationVariable, Image, Preset, PresetVolume, VolumeMount
 
 MAX_VALUE = 32 * 1024
-MAX_GPUS = 64
 SHELL = "/bin/sh"
 SESSIONS = Use("sessions", "session")
-
-
-class PodSizeForm(CatalogForm):
-    def clean_gpus(self) -> int:
-        gpus: int = self.cleaned_data["gpus"]
-        if gpus > MAX_GPUS:
-            raise ValidationError(f"One pod gets at most {MAX_GPUS} GPUs: they must be in one machine.", code="gpus")
-        return gpus
 
 
 class EntryFormSet(CustomInlineFormSetMixin, CatalogFormSet):

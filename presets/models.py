@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator
 from django.db import models
 from django.db.models import Q
 from simple_history.models import HistoricalRecords
@@ -153,7 +154,11 @@ class PodSize(Entry):
     preset = models.ForeignKey(Preset, on_delete=models.CASCADE, related_name="pod_sizes")
     cpu = models.CharField("CPU", max_length=20, validators=[validators.validate_cpu])
     memory = models.CharField(max_length=20, validators=[validators.validate_memory])
-    gpus = models.PositiveSmallIntegerField("GPUs", default=0)
+    gpus = models.PositiveSmallIntegerField(
+        "GPUs",
+        default=0,
+        validators=[MaxValueValidator(64, "One pod gets at most %(limit_value)s GPUs: they must be in one machine.")],
+    )
     history = HistoricalRecords()
 
     class Meta:
@@ -285,5 +290,10 @@ class ConfigurationVolume(VolumeMount):
                 fields=("configuration", "mount_path"),
                 name="configurationvolume_path_unique",
                 violation_error_message="The configuration uses this path already.",
-            )
+            ),
+            models.UniqueConstraint(
+                fields=("configuration", "volume"),
+                name="configurationvolume_volume_unique",
+                violation_error_message="The configuration mounts this volume already.",
+            ),
         ]

@@ -237,6 +237,7 @@ class Activity(models.Model):
 
     class Meta:
         ordering = ("-at", "-pk")
+        verbose_name_plural = "activity"
         indexes = [models.Index(fields=("session", "-at"), name="activity_of_session")]
 
     def __str__(self) -> str:
