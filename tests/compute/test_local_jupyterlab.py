@@ -55,7 +55,10 @@ def test_a_cell_runs_guarded_by_the_token_and_its_file_is_there_after_a_resume(j
     assert machine.get("/api/status").status == 403
     assert machine.get("/api/status", headers={"Authorization": "token wrong"}).status == 403
     assert machine.get("/api/status", headers=SIGNED_IN).status == 200
-    assert machine.get("/lab", headers=SIGNED_IN).status == 200
+    page = machine.get("/lab", headers=SIGNED_IN)
+    assert page.status == 200
+    assert TOKEN not in page.text
+    assert "@jupyterlab/apputils-extension:announcements" in page.text  # among the disabled ones: nobody is asked for news
     printed = run_cell(
         machine,
         "import os, sys\n"

@@ -20,9 +20,9 @@ from pathlib import Path
 from compute.clusters.local import detach
 from compute.clusters.local.images import Image
 from compute.clusters.local.processes import Process
+from compute.clusters.local.recipes import FILES, HOME_PACKAGES
 
 CHECK = "import ensurepip, sys, venv; sys.exit(sys.version_info[:2] < (3, 11))"
-HOME_PACKAGES = Path(__file__).parent / "recipes" / "slipway_home.py"
 PR_SET_PDEATHSIG = 1
 
 
@@ -75,6 +75,7 @@ def build(image: Image, attempt: str, user: str, say: Callable[[str], None]) -> 
     progress = Progress(total, say)
     _run(pip, f"pip could not install the {total} packages of {image.requirements.stem}.", progress.line)
     _open_home_packages(venv)
+    shutil.copytree(FILES, venv, dirs_exist_ok=True)
     link = image.folder / f".current.{attempt}"
     link.symlink_to(attempt)
     link.replace(image.current)

@@ -40,7 +40,6 @@ def _jupyterlab(program: Program, socket: Path, home: Path) -> tuple[str, ...]:
         "--ServerApp.allow_remote_access=True",
         "--ServerApp.quit_button=False",
         "--LanguageServerManager.autodetect=False",  # would run npm at every start
-        "--LabApp.news_url=None",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         "--LabApp.extension_manager=readonly",
     )

@@ -17,6 +17,8 @@ from compute.clusters.local import layout
 
 PREFIX = "local:"
 FOLDER = Path(__file__).parent / "recipes"
+HOME_PACKAGES = FOLDER / "slipway_home.py"
+FILES = FOLDER / "files"  # copied into every venv
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,9 @@ class Recipe:
 
     @property
     def key(self) -> str:
-        """The name of the image's folder."""
-        content = self.lock.read_bytes() if self.lock else b""
+        """The name of the image's folder: another one for each lock and each change of what every image gets."""
+        files = sorted(path for path in (HOME_PACKAGES, *FILES.rglob("*")) if path.is_file() and "__pycache__" not in path.parts)
+        content = b"".join(path.read_bytes() for path in ([self.lock] if self.lock else []) + files)
         return f"{self.name}-{hashlib.sha256(content).hexdigest()[:10]}"
 
 
