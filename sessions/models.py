@@ -54,8 +54,11 @@ class SessionQuerySet(models.QuerySet["Session"]):
         return self.filter(workspace=workspace)
 
     def using_compute(self) -> SessionQuerySet:
-        """Sessions that hold compute, or are about to: what quotas and exclusive volumes count."""
-        return self.filter(Q(desired=Desired.RUNNING) | Q(phase=Phase.TERMINATING))
+        """Sessions that hold compute, or are about to: what quotas and exclusive volumes count.
+
+        One that was asked to pause or go holds it until the cluster has said that it is paused.
+        """
+        return self.filter(Q(desired=Desired.RUNNING) | ~Q(phase=Phase.PAUSED, status_generation=F("generation")))
 
     def for_display(self) -> SessionQuerySet:
         return self.select_related("workspace", "owner", "preset", "image", "pod_size", "compute_pool", "slurm_cluster")

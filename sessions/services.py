@@ -46,8 +46,11 @@ def launch(user: Any, workspace: Workspace, spec: SpecInput, draft: Draft | None
 
 
 def _lock(workspace: Workspace) -> Workspace:
-    """Launches and resumes of one workspace take turns, so that names, quotas and exclusive volumes hold."""
-    return Workspace.objects.select_for_update(of=("self",)).select_related("cluster", "default_pool").get(pk=workspace.pk)
+    """Launches and resumes of one workspace take turns, so that names, quotas and exclusive volumes hold.
+
+    No key: what only refers to the workspace, such as the controller's activity, does not wait for it (nor deadlock).
+    """
+    return Workspace.objects.select_for_update(of=("self",), no_key=True).select_related("cluster", "default_pool").get(pk=workspace.pk)
 
 
 def _launched_by(draft: Draft) -> Session | None:
@@ -126,7 +129,7 @@ def _why_not_resume(session: Session) -> list[Problem]:
             f"“{volumes[volume]}” is in use by the session “{holder}”, and one session at a time may mount it. Pause that session first."
         )
         problems.append(Problem("", "volume_in_use", message))
-    if session.desired != Desired.RUNNING:  # a failed session is counted already
+    if not Session.objects.using_compute().filter(pk=session.pk).exists():  # a failed one, or one still pausing, is counted already
         exceeded: list[QuotaLine] = [line for line in quota_lines(session.workspace, session.pod_size) if line.exceeded]
         problems += [Problem("", "quota_exceeded", line.sentence) for line in exceeded]
     return problems
@@ -139,6 +142,7 @@ def delete(user: Any, session: Session, volumes: Collection[str] = ()) -> None:
     """
     require_owner_or_admin(membership_of(user, session.workspace), session.owner_id, "delete this session")
     with transaction.atomic():
+        _lock(session.workspace)  # before the session's row, as everywhere: its volumes may go to the trash
         session = _fresh(session)
         if session.desired == Desired.DELETED:
             return

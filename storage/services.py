@@ -83,6 +83,7 @@ def trash_volume(user: Any, volume: Volume, *, released_by: str = "") -> None:
     """
     require_owner_or_admin(membership_of(user, volume.workspace), volume.owner_id, "delete this volume")
     with transaction.atomic():
+        _lock(volume.workspace)  # a launch that has found the volume live must have mounted it first
         volume = Volume.objects.select_for_update().get(pk=volume.pk)
         if volume.trashed_at:
             return
@@ -183,8 +184,8 @@ def delete_secret(user: Any, secret: Secret) -> None:
 
 
 def _lock(workspace: Workspace) -> None:
-    """Changes that must hold together for a workspace (names, quota) take turns."""
-    Workspace.objects.select_for_update().get(pk=workspace.pk)
+    """Changes that must hold together for a workspace (names, quota, what is mounted) take turns, also with launches."""
+    Workspace.objects.select_for_update(no_key=True).get(pk=workspace.pk)
 
 
 def _validate(row: Volume | Secret) -> None:

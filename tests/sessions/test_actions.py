@@ -94,7 +94,7 @@ def test_admins_manage_but_do_not_open(cast: Cast, session: Session) -> None:
 def test_what_a_service_refuses_is_said_on_the_page_it_came_from(cast: Cast, session: Session, launch: Any, home: Volume) -> None:
     client, url = cast.client("owner"), session.get_absolute_url()
     client.post(f"{url}pause/")
-    Session.objects.filter(pk=session.pk).update(phase=Phase.PAUSED)
+    Session.objects.filter(pk=session.pk).update(phase=Phase.PAUSED, status_generation=2)
     launch(name="thief", home=HomeInput(volume=home.name))
     text = client.post(f"{url}resume/", {"next": LIST}, follow=True).content.decode()
     assert "is in use by the session “thief”" in text

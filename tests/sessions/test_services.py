@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 from django.db import connection
+from django.db.models import F
 from django.http import Http404
 from django_q.models import OrmQ
 
@@ -172,19 +173,44 @@ def test_delete_refuses_a_volume_that_is_not_its_own_or_is_used_elsewhere(launch
     assert first.desired == Desired.RUNNING
 
 
+def paused(user: Any, session: Session) -> None:
+    """Pause it, and have the cluster say that it is paused."""
+    services.pause(user, session)
+    Session.objects.filter(pk=session.pk).update(phase=Phase.PAUSED, status_generation=F("generation"))
+
+
 def test_a_home_in_use_blocks_launch_and_resume_until_the_other_pauses(launch: Launch, cast: Cast) -> None:
     first = launch()
     with pytest.raises(Refused) as refused:
         launch(name="second", home=HomeInput(volume="home-forecast"))
     assert codes(refused) == [("home.volume", "home_in_use")]
     assert "forecast" in str(refused.value)
-    services.pause(cast.owner, first)
+    paused(cast.owner, first)
     second = launch(name="second", home=HomeInput(volume="home-forecast"))
     with pytest.raises(Refused) as refused:
         services.resume(cast.owner, first)
     assert codes(refused) == [("", "volume_in_use")]
-    services.pause(cast.owner, second)
+    paused(cast.owner, second)
     services.resume(cast.owner, first)
+
+
+@pytest.mark.parametrize("phase", [Phase.RUNNING, Phase.TERMINATING, Phase.UNKNOWN, Phase.PAUSED])
+def test_a_home_is_in_use_until_the_cluster_has_said_that_its_session_is_paused(launch: Launch, cast: Cast, phase: Phase) -> None:
+    first = launch()
+    services.pause(cast.owner, first)
+    Session.objects.filter(pk=first.pk).update(phase=phase)  # a status of the generation before
+    with pytest.raises(Refused) as refused:
+        launch(name="second", home=HomeInput(volume="home-forecast"))
+    assert codes(refused) == [("home.volume", "home_in_use")]
+
+
+def test_a_session_that_still_pauses_is_not_counted_twice_by_the_quota(launch: Launch, cast: Cast, workspace: Workspace) -> None:
+    Workspace.objects.filter(pk=workspace.pk).update(quota_sessions=1)
+    session = launch()
+    services.pause(cast.owner, session)
+    services.resume(cast.owner, session)
+    session.refresh_from_db()
+    assert session.desired == Desired.RUNNING
 
 
 def test_a_quota_blocks_launch_and_resume(launch: Launch, cast: Cast, workspace: Workspace) -> None:
@@ -193,7 +219,7 @@ def test_a_quota_blocks_launch_and_resume(launch: Launch, cast: Cast, workspace:
     with pytest.raises(Refused) as refused:
         launch(name="second", pod_size="large", home=HomeInput(create_size="8Gi"))
     assert codes(refused) == [("", "quota_exceeded"), ("pod_size", "quota_exceeded"), ("home.size", "quota_exceeded")]
-    services.pause(cast.owner, first)
+    paused(cast.owner, first)
     launch(name="second")
     with pytest.raises(Refused) as refused:
         services.resume(cast.owner, first)
