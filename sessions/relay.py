@@ -12,9 +12,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import socket
+import stat
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass
 from secrets import compare_digest
 
@@ -192,7 +194,8 @@ async def _connect(endpoint: str) -> socket.socket:
         if family != socket.AF_UNIX:
             upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         async with asyncio.timeout(CONNECT_SECONDS):
-            await asyncio.get_running_loop().sock_connect(upstream, address)
+            with _the_socket_itself(address) if isinstance(address, str) else contextlib.nullcontext(address) as target:
+                await asyncio.get_running_loop().sock_connect(upstream, target)
     except (OSError, TimeoutError):
         upstream.close()
         raise Unanswerable("502 Bad Gateway") from None
@@ -200,6 +203,19 @@ async def _connect(endpoint: str) -> socket.socket:
         upstream.close()
         raise
     return upstream
+
+
+@contextlib.contextmanager
+def _the_socket_itself(path: str) -> Iterator[str]:
+    """A path to the socket that follows no link: sessions own the folder, and a link of theirs must not make us connect,
+    with our rights, to any other socket of this machine."""
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW)
+    try:
+        if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            raise ConnectionRefusedError(f"{path} is no socket.")
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
 
 
 async def _both_ways(client: socket.socket, upstream: socket.socket, head: bytes) -> None:

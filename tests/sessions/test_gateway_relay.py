@@ -233,3 +233,10 @@ def test_it_is_fast(start: Callable[..., Running]) -> None:
         received += len(client.recv(MEGABYTE))
     seconds = time.monotonic() - begin
     assert size / MEGABYTE / seconds > 50
+
+
+def test_a_link_in_the_place_of_a_sessions_socket_leads_nowhere(tmp_path: Path) -> None:
+    with listening(tmp_path / "docker.sock"):
+        (tmp_path / "ide.sock").symlink_to(tmp_path / "docker.sock")
+        with pytest.raises(relay.Unanswerable):
+            asyncio.run(relay._connect(f"unix:{tmp_path}/ide.sock"))
