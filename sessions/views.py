@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.cache import patch_cache_control, patch_vary_headers
@@ -162,7 +162,8 @@ def _act(request: Any, host: str, verb: Callable[[Any, Session], None]) -> HttpR
     except Refused as refused:
         messages.error(request, str(refused))
     back = request.POST.get("next", "")
-    return redirect(back if url_has_allowed_host_and_scheme(back, allowed_hosts=None) else session)
+    # No redirect(): to it, a word without a slash is the name of a view.
+    return HttpResponseRedirect(back if url_has_allowed_host_and_scheme(back, allowed_hosts=None) else session.get_absolute_url())
 
 
 def _without(request: HttpRequest, name: str) -> str:
