@@ -20,7 +20,7 @@ from django.db import DatabaseError, close_old_connections
 from django_q.conf import Conf
 
 from config import process
-from sessions import heartbeat
+from sessions import heartbeat, tasks
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +91,7 @@ class Watchdog:
         self.backoff = FIRST_BACKOFF
 
     def run(self) -> None:
+        self._release()  # what a worker left whose watchdog was killed with it
         while not self.stop.is_set():
             started = time.monotonic()
             worker = self.start()
@@ -124,7 +125,9 @@ class Watchdog:
         return why
 
     def _release(self) -> None:
+        """The rows first, so that tasks that are given back find them free."""
         try:
+            tasks.release_leases()
             heartbeat.release()
         except DatabaseError as error:
             log.warning("What the worker had in hand waits for its time-out: %s", type(error).__name__)

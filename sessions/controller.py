@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
@@ -29,8 +30,8 @@ from storage import services as storage
 log = logging.getLogger(__name__)
 
 TICK = 0.25  # seconds between looks at intents that changed without a word from the cluster
-RESYNC = timedelta(seconds=30)  # how often sessions that the watch has not mentioned are asked for one by one
-HOUSEKEEPING = timedelta(seconds=60)
+RESYNC = 30.0  # how often sessions that the watch has not mentioned are asked for one by one
+HOUSEKEEPING = 60.0
 BACKOFF = (0.5, 1, 2, 5, 10)
 
 
@@ -69,10 +70,10 @@ class Controller:
         self.watches: dict[int, ClusterWatch] = {}
         self.seen: dict[str, Observation] = {}
         self.orphans: set[str] = set()
-        now = timezone.now()
-        self.started_at = now
+        # Monotonic times: a clock that is set back must not put these off.
+        now = time.monotonic()
         self.next_sweep = self.next_housekeeping = now
-        self.next_resync = now + timedelta(seconds=5)
+        self.next_resync = now + 5
 
     def run(self) -> None:
         while not self.stop.is_set():
@@ -92,9 +93,9 @@ class Controller:
             self.report_orphans(hosts - {row.host for row in rows})
             self.update(rows)
         self.update(sessions.unsettled().exclude(host__in=hosts))
-        now = timezone.now()
-        if now >= self.next_sweep or self.next_sweep - now > timedelta(seconds=settings.SLIPWAY_SWEEP_SECONDS * 2):
-            self.next_sweep = now + timedelta(seconds=settings.SLIPWAY_SWEEP_SECONDS)
+        now = time.monotonic()
+        if now >= self.next_sweep:
+            self.next_sweep = now + settings.SLIPWAY_SWEEP_SECONDS
             self.sweep(now)
 
     def read_inbox(self) -> set[str]:
@@ -176,7 +177,7 @@ class Controller:
                 self.orphans.add(host)
                 log.warning("Orphan: %s runs in %s, but no session owns it", host, seen.namespace)
 
-    def sweep(self, now: datetime) -> None:
+    def sweep(self, now: float) -> None:
         """What is due: a heartbeat, watches of new clusters, lost tasks, silent sessions, and (rarely) housekeeping."""
         heartbeat.stamp("controller")
         self.follow_clusters()

@@ -122,7 +122,7 @@ def derive(view: View) -> Status:
 
 def _unreachable(view: View) -> Status | None:
     since = view.unreachable_since
-    if since is None or view.now - since < UNREACHABLE_AFTER:
+    if since is None or abs(view.now - since) < UNREACHABLE_AFTER:  # not even a clock that was set back makes it wait
         return None
     told = f" {view.unreachable_message}" if view.unreachable_message else ""
     return Status(Phase.UNKNOWN, "ClusterUnreachable", f"The cluster has not answered since {since:%H:%M:%S} UTC.{told}")

@@ -6,7 +6,9 @@ seconds. Rows are claimed by a conditional UPDATE (a lease), and no lock is held
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import socket
 import uuid
 from datetime import datetime, timedelta
 
@@ -24,6 +26,9 @@ log = logging.getLogger(__name__)
 # A task that has been in the queue for this long may be lost: another one is queued.
 QUEUE_STALE = timedelta(seconds=10)
 
+# Leases say on which machine they are held, so that its next worker can tell which ones a dead one left.
+MACHINE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
 
 def queue(session_id: int) -> bool:
     """Queue a reconcile of the session in the current transaction, unless one is waiting already. One UPDATE, one INSERT."""
@@ -37,7 +42,7 @@ def queue(session_id: int) -> bool:
 
 def reconcile(session_id: int) -> None:
     """Claim the row, send it to the cluster, record what came of it. Never raises for a cluster's error."""
-    holder = uuid.uuid4().hex
+    holder = MACHINE + uuid.uuid4().hex
     session = _claim(session_id, holder)
     if session is None:
         return
@@ -61,7 +66,13 @@ def _claim(session_id: int, holder: str) -> Session | None:
     if not Session.objects.filter(free, pk=session_id).update(lease_until=now + LEASE, lease_holder=holder, queued_at=None):
         Session.objects.filter(pk=session_id).update(queued_at=None)
         return None
-    return Session.objects.select_related("workspace__cluster").get(pk=session_id)
+    return Session.objects.select_related("workspace__cluster").filter(pk=session_id).first()
+
+
+def release_leases() -> None:
+    """Free the rows that this machine's worker held when it ended; they would wait for the end of their leases. Tasks are
+    safe to repeat, so it does no harm if another worker of this machine holds them."""
+    Session.objects.filter(lease_holder__startswith=MACHINE).update(lease_until=None, lease_holder="")
 
 
 def _act(session: Session) -> None:

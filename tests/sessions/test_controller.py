@@ -126,7 +126,7 @@ def test_a_running_session_that_no_watch_mentions_is_asked_for(
     session = reconciled(launch())
     Session.objects.update(phase=Phase.RUNNING, status_generation=1, applied_at=timezone.now() - timedelta(minutes=1))
     OrmQ.objects.all().delete()
-    controller.next_resync = timezone.now()
+    controller.next_resync = 0
     rounds()
     session.refresh_from_db()
     assert session.phase == Phase.PENDING
@@ -183,7 +183,7 @@ def test_an_unreachable_cluster_makes_its_sessions_unknown_and_back(
     watch = ClusterWatch(cluster, controller.inbox, controller.stop)
     watch.unreachable_since = timezone.now() - timedelta(minutes=1)
     controller.watches[cluster.pk] = watch
-    controller.next_resync = controller.next_sweep = timezone.now()
+    controller.next_resync = controller.next_sweep = 0
     rounds()
     session.refresh_from_db()
     assert session.phase == Phase.UNKNOWN

@@ -113,6 +113,8 @@ def test_a_silent_cluster_makes_every_phase_unknown_with_the_time_and_the_cause(
         assert "Connection refused." in status.message
         assert not status.gone
     assert derive(view(intent(), seen(), unreachable_since=ago(5))).phase == Phase.PENDING
+    # The clock was set back meanwhile.
+    assert derive(view(intent(), seen(), unreachable_since=ago(-3600))).phase == Phase.UNKNOWN
 
 
 def test_an_error_that_is_tried_again_is_told_while_pausing_and_deleting() -> None:

@@ -70,6 +70,26 @@ def test_a_row_that_another_task_holds_is_left_alone(launch: Launch, reconciled:
     assert len(driver.applied) == 1
 
 
+def test_what_a_dead_worker_of_this_machine_held_is_free_again(launch: Launch, reconciled: Any, driver: FakeDriver) -> None:
+    session = launch()
+    for holder, calls in (("another machine's", 0), (f"{tasks.MACHINE}0123", 1)):
+        Session.objects.update(lease_until=timezone.now() + LEASE, lease_holder=holder)
+        tasks.release_leases()
+        reconciled(session)
+        assert len(driver.applied) == calls
+
+
+def test_a_task_leases_its_row_for_this_machine(
+    launch: Launch, reconciled: Any, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = launch()
+    holders = []
+    monkeypatch.setattr(driver, "apply", lambda workload: holders.append(Session.objects.get().lease_holder))
+    reconciled(session)
+    assert holders[0].startswith(tasks.MACHINE)
+    assert len(holders[0]) <= 40
+
+
 def test_an_intent_that_comes_while_the_task_works_is_queued_again(
     launch: Launch, reconciled: Any, cast: Cast, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
