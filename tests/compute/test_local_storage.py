@@ -47,10 +47,30 @@ def test_a_claim_is_made_once_and_deleted_with_all_that_is_in_it(machine: Machin
 
 def test_a_deletion_that_was_interrupted_is_finished_by_the_next(machine: Machine) -> None:
     machine.driver.ensure_claim(machine.namespace, Claim("data", "1Gi"))
-    left = machine.claim("data").with_name(".gone-before")
-    left.mkdir()
+    left = machine.claim("data").with_name(".gone-data")
+    (left / "rest").mkdir(parents=True)
     machine.driver.delete_claim(machine.namespace, "data")
-    assert not left.exists()
+    assert list(left.parent.iterdir()) == []
+
+
+def test_a_deletion_leaves_those_of_other_claims_alone(machine: Machine) -> None:
+    machine.driver.ensure_claim(machine.namespace, Claim("data", "1Gi"))
+    other = machine.claim("data").with_name(".gone-other")
+    other.mkdir()
+    machine.driver.delete_claim(machine.namespace, "data")
+    assert list(other.parent.iterdir()) == [other]
+
+
+def test_folders_that_their_owner_made_read_only_are_deleted_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "claim" / "module" / "inner").mkdir(parents=True)
+    (tmp_path / "claim" / "link").symlink_to(tmp_path)
+    tmp_path.chmod(0o755)
+    for folder in ("claim/module/inner", "claim/module", "claim"):
+        (tmp_path / folder).chmod(0o500)
+    monkeypatch.setattr(os, "getuid", lambda: 1000)  # root is asked for no permission
+    layout.remove_tree(tmp_path / "claim")
+    assert list(tmp_path.iterdir()) == []
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
 
 
 def test_links_never_replace_a_users_file_and_old_ones_go(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 import signal
 import uuid
 from collections.abc import Callable, Iterator
@@ -180,12 +179,15 @@ class LocalDriver:
     def delete_claim(self, namespace: str, name: str) -> None:
         with _as_cluster_error():
             folder = layout.claim_folder(self.root, namespace, name)
-            gone = folder.with_name(f".gone-{uuid.uuid4().hex}")
-            with suppress(FileNotFoundError):
-                folder.rename(gone)
-            # What an earlier deletion left when it was interrupted goes as well.
-            for left in folder.parent.glob(".gone-*"):
-                shutil.rmtree(left)
+            gone = folder.with_name(f".gone-{name}")
+            if not folder.parent.exists():
+                return
+            with layout.locked(folder.with_name(f".{name}.lock")):
+                layout.remove_tree(gone)  # what an earlier deletion left when it was interrupted
+                with suppress(FileNotFoundError):
+                    folder.rename(gone)
+                layout.remove_tree(gone)
+                folder.with_name(f".{name}.lock").unlink()
 
     # Images
 

@@ -19,6 +19,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -150,6 +151,19 @@ def make_folder(path: Path, mode: int) -> None:
     found = path.lstat()
     if not path.is_dir() or path.is_symlink() or found.st_uid != os.getuid():
         raise PermissionError(f"{path} is not a folder of the user that runs Slipway.")
+
+
+def remove_tree(folder: Path) -> None:
+    """Delete a folder of a user's with all that is in it, if it is there, also what they made read-only (Go's module cache is)."""
+    if not folder.exists():
+        return
+    if os.getuid() != 0:  # who needs permission to look into, and to take out of, each folder
+        folder.chmod(0o700)
+        for path, names, _ in os.walk(folder):
+            for inner in (Path(path, name) for name in names):
+                if not inner.is_symlink():
+                    inner.chmod(0o700)
+    shutil.rmtree(folder)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
