@@ -25,7 +25,8 @@ from sessions.spec.quota import QuotaLine, quota_lines
 from storage.models import Secret, Volume
 
 MAX_VARIABLES = 100
-MAX_VALUE = 32 * 1024
+MAX_VALUE = 32 * 1024  # bytes, as the next one: Linux takes 128 KiB per variable and 2 MiB in all, Kubernetes 1 MiB in a Secret
+MAX_VALUES = 512 * 1024
 SLURM_ENV = frozenset({"SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_CONF"})
 
 
@@ -305,6 +306,8 @@ def _check_env(found: Checked, workspace: Workspace, spec: SpecInput) -> None:
     counts = Counter(row.name for row in spec.env)
     if len(spec.env) > MAX_VARIABLES:
         found.problem("env", "env_too_many", f"Use at most {MAX_VARIABLES} variables.")
+    if sum(len(row.value.encode(errors="replace")) for row in spec.env) > MAX_VALUES:
+        found.problem("env", "env_too_large", "All values together may have at most 512 KiB. Keep large texts in a volume.")
     for number, row in enumerate(spec.env):
         where = f"env.{number}.name"
         if not row.name:
@@ -312,7 +315,7 @@ def _check_env(found: Checked, workspace: Workspace, spec: SpecInput) -> None:
             continue
         if not found.valid(where, validate_env_name, row.name):
             continue
-        if len(row.value) > MAX_VALUE or "\0" in row.value:
+        if len(row.value.encode(errors="replace")) > MAX_VALUE or "\0" in row.value:
             found.problem(f"env.{number}.value", "env_value", "A value is text of at most 32 KiB.")
         if counts[row.name] > 1:
             found.problem(where, "env_twice", f"{row.name} is set twice. Keep one.")

@@ -69,6 +69,8 @@ def test_a_good_spec_has_no_problems(checked: Any) -> None:
         ({"env": (EnvInput("PATH", "x"),)}, ("env.0.name", "env_reserved")),
         ({"env": (EnvInput("JUPYTER_TOKEN", "x"),)}, ("env.0.name", "env_reserved")),
         ({"env": (EnvInput("OK", "x\0"),)}, ("env.0.value", "env_value")),
+        ({"env": (EnvInput("OK", "€" * 11_000),)}, ("env.0.value", "env_value")),
+        ({"env": tuple(EnvInput(f"A{n}", "x" * 32_768) for n in range(17))}, ("env", "env_too_large")),
     ],
     ids=lambda value: str(value) if isinstance(value, tuple) else "",
 )
