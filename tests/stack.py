@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -15,6 +16,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import psutil
 
 from config.demo import KEYS, prepare, write_env
 from config.runner import BASE_DIR, port_is_free
@@ -52,12 +55,17 @@ class Stack:
         # Below /tmp and open to pass through: sessions may run as another user.
         self.folder = Path(tempfile.mkdtemp(prefix="slipway-"))
         self.folder.chmod(0o711)
+        self.janitor = subprocess.Popen(
+            [sys.executable, "-m", "tests.stack", str(self.folder)], stdin=subprocess.PIPE, cwd=BASE_DIR, start_new_session=True
+        )
         try:
             self.database_url = self.database_url or f"sqlite:///{self.folder / 'slipway.sqlite3'}"
             os.environ["DATABASE_URL"] = self.database_url
             if all(name in os.environ for name in KEYS):  # a test that uses models must read what the stack writes
                 write_env(self.folder / "env", {name: os.environ[name] for name in KEYS})
             self.environment = prepare(self.folder, self.port)
+            (self.folder / "environment.json").touch(mode=0o600)
+            (self.folder / "environment.json").write_text(json.dumps(self.environment))
             for image in self.images:
                 self.link_image(image)
             self.start()
@@ -68,12 +76,9 @@ class Stack:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        if hasattr(self, "environment"):
-            self.manage("stop_local", timeout=60)
-        if os.environ.get("SLIPWAY_KEEP"):  # to look at logs after a failure
-            print(f"kept: {self.folder}", file=sys.stderr)
-        else:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        assert self.janitor.stdin is not None
+        self.janitor.stdin.close()
+        self.janitor.wait(90)
 
     @property
     def run_dir(self) -> Path:
@@ -101,6 +106,7 @@ class Stack:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        (self.folder / "runner.pid").write_text(str(self.process.pid))
         deadline = time.monotonic() + READY_TIMEOUT
         while b"ready" not in (self.folder / "runner.log").read_bytes().splitlines():
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -173,6 +179,24 @@ class Stack:
             image.current.symlink_to(venv)
 
 
+def clean_up(folder: Path) -> None:
+    """The janitor: ends what a stack has running and removes its folder, as soon as the process that used it has closed
+    our standard input, or has been killed."""
+    sys.stdin.read()
+    with contextlib.suppress(FileNotFoundError, psutil.NoSuchProcess):
+        runner = psutil.Process(int((folder / "runner.pid").read_text()))
+        if str(folder) in " ".join(runner.cmdline()):
+            runner.terminate()
+            runner.wait(STOP_TIMEOUT)
+    with contextlib.suppress(FileNotFoundError):
+        environment = json.loads((folder / "environment.json").read_text())
+        subprocess.run([sys.executable, str(BASE_DIR / "manage.py"), "stop_local"], env=environment, cwd=BASE_DIR, timeout=60)
+    if os.environ.get("SLIPWAY_KEEP"):  # to look at logs after a failure
+        print(f"kept: {folder}", file=sys.stderr)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def fresh_database(server_url: str) -> Iterator[str]:
     """The URL of a new PostgreSQL database on the server that ``server_url`` leads to, dropped afterwards."""
@@ -186,3 +210,7 @@ def fresh_database(server_url: str) -> Iterator[str]:
     finally:
         with psycopg.connect(server_url, autocommit=True) as connection:
             connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
+
+
+if __name__ == "__main__":
+    clean_up(Path(sys.argv[1]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
@@ -82,24 +82,31 @@ def test_a_busy_queue_is_no_reason_to_start_the_worker_again(stack: Stack) -> No
     assert after == before
 
 
-def test_nothing_outlives_a_runner_that_is_killed() -> None:
+@pytest.fixture(scope="module")
+def spare(_live_alone: None) -> Iterator[Stack]:
+    """A stack of this module's own, to stop and to kill."""
     with Stack(images=()) as stack:
-        assert stack.process is not None
-        runner = psutil.Process(stack.process.pid)
-        programs = runner.children(recursive=True)
-        assert len(programs) >= 10
-        os.kill(runner.pid, signal.SIGKILL)
-        stack.process.wait()
-        _, alive = psutil.wait_procs(programs, timeout=15)
-        assert not alive
-        stack.start()  # on the same port, with the same data
+        yield stack
 
 
-def test_a_stopped_runner_leaves_nothing_within_seconds() -> None:
-    with Stack(images=()) as stack:
-        assert stack.process is not None
-        programs = psutil.Process(stack.process.pid).children(recursive=True)
-        started = time.monotonic()
-        stack.stop()
-        assert time.monotonic() - started < 10
-        assert not [program for program in programs if program.is_running()]
+def test_a_stopped_runner_leaves_nothing_within_seconds(spare: Stack) -> None:
+    assert spare.process is not None
+    programs = psutil.Process(spare.process.pid).children(recursive=True)
+    assert len(programs) >= 10
+    started = time.monotonic()
+    spare.stop()
+    assert time.monotonic() - started < 10
+    assert not [program for program in programs if program.is_running()]
+
+
+def test_nothing_outlives_a_runner_that_is_killed(spare: Stack) -> None:
+    if spare.process is None:
+        spare.start()
+    assert spare.process is not None
+    runner = psutil.Process(spare.process.pid)
+    programs = runner.children(recursive=True)
+    os.kill(runner.pid, signal.SIGKILL)
+    spare.process.wait()
+    _, alive = psutil.wait_procs(programs, timeout=15)
+    assert not alive
+    spare.start()  # on the same port, with the same data
