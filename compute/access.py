@@ -11,6 +11,7 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 
 from django.contrib.auth.decorators import login_required
+from django.db.models import OuterRef, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 
 from compute.errors import Forbidden
@@ -55,6 +56,12 @@ def require_owner_or_admin(membership: Membership, owner_id: int | None, to: str
     require_role(membership, Role.MEMBER, to)
     if owner_id != membership.user_id and not has_role(membership, Role.ADMIN):
         raise Forbidden(f"Only the owner and admins of {membership.workspace.display_name} can {to}.")
+
+
+def may_own(user_id: int | OuterRef, workspace_id: int | OuterRef) -> QuerySet[Membership]:
+    """Not empty for whom a session may run: an active account that is at least a member. Takes values or ``OuterRef``s."""
+    able = [role for role in Role if RANK[role] >= RANK[Role.MEMBER]]
+    return Membership.objects.filter(user=user_id, workspace=workspace_id, user__is_active=True, role__in=able)
 
 
 def workspace_view(

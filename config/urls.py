@@ -16,5 +16,6 @@ urlpatterns = [
     path("w/<slug:workspace>/sessions/", include("sessions.urls")),
     path("gateway/", include("sessions.gateway_urls")),
 ]
+handler400 = "config.views.bad_request"
 handler404 = "config.views.not_found"
 handler500 = "config.views.server_error"

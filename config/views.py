@@ -62,6 +62,11 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     return render(request, "403_csrf.html", status=403)
 
 
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Above all a form that is larger than Django takes (DATA_UPLOAD_MAX_MEMORY_SIZE)."""
+    return render(request, "400.html", status=400)
+
+
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Looks the same for what is not there and for what the user may not know of."""
     return render(request, "404.html", status=404)

@@ -22,7 +22,7 @@ from compute.clusters import driver_for
 from compute.clusters.base import ClusterError
 from compute.models import Cluster
 from compute.workload import Observation
-from sessions import drafts, gateway, heartbeat, tasks
+from sessions import drafts, gateway, heartbeat, services, tasks
 from sessions.models import Activity, Phase, Session
 from sessions.status import Status, View, derive, intent_of, steps_as_json
 from storage import services as storage
@@ -87,7 +87,7 @@ class Controller:
     def round(self) -> None:
         """Everything once: what the clusters said, what users asked for, and what is due."""
         hosts = self.read_inbox()
-        sessions = Session.objects.select_related("workspace__cluster")
+        sessions = Session.objects.for_status()
         if hosts:
             rows = list(sessions.filter(host__in=hosts))
             self.report_orphans(hosts - {row.host for row in rows})
@@ -139,7 +139,7 @@ class Controller:
         now = timezone.now()
         watch = self.watches.get(session.workspace.cluster_id)
         return View(
-            intent=intent_of(session, now),
+            intent=intent_of(session, now, settings.SLIPWAY_START_TIMEOUT),
             observation=self.seen.get(session.host) or self.ask(session),
             now=now,
             unreachable_since=watch.unreachable_since if watch else None,
@@ -188,6 +188,7 @@ class Controller:
             self.resync()
         if now >= self.next_housekeeping:
             self.next_housekeeping = now + HOUSEKEEPING
+            services.pause_abandoned()
             drafts.purge_old()
             gateway.purge_expired()
             storage.purge_due()
@@ -202,10 +203,10 @@ class Controller:
 
     def resync(self) -> None:
         """Running sessions that no watch has mentioned since the start are asked for one by one: they may be lost."""
-        silent = Session.objects.filter(phase=Phase.RUNNING).exclude(host__in=self.seen).select_related("workspace__cluster")
+        silent = Session.objects.filter(phase=Phase.RUNNING).exclude(host__in=self.seen).for_status()
         self.update(silent[:200])
         unreachable = [pk for pk, watch in self.watches.items() if watch.unreachable_since]
-        self.update(Session.objects.filter(workspace__cluster__in=unreachable).select_related("workspace__cluster"))
+        self.update(Session.objects.filter(workspace__cluster__in=unreachable).for_status())
 
 
 def write_status(session: Session, view: View, status: Status) -> bool:

@@ -24,6 +24,7 @@ from sessions.models import Draft
 from storage.encryption import UndecryptableValue, decrypt, encrypt
 
 KEEP_DAYS = 7
+KEEP_DRAFTS = 50
 STASH = "wizard_stash"
 STASH_LIMIT = 64 * 1024
 _signer = signing.Signer(salt="sessions.drafts")
@@ -44,12 +45,20 @@ def editing(user: Any, workspace: Workspace, draft_id: uuid.UUID) -> Iterator[Dr
     Raises ``Http404`` for anyone else's.
     """
     with transaction.atomic():
-        draft, _ = Draft.objects.select_for_update().get_or_create(pk=draft_id, defaults={"owner": user, "workspace": workspace})
+        draft, made = Draft.objects.select_for_update().get_or_create(pk=draft_id, defaults={"owner": user, "workspace": workspace})
         if draft.owner_id != user.pk or draft.workspace_id != workspace.pk:
             raise Http404("No such draft.")
+        if made:
+            _keep_newest(user)
         yield draft
         if not draft.launched_host:
             draft.save(update_fields=["data", "updated_at"])
+
+
+def _keep_newest(user: Any) -> None:
+    """A user has so many drafts at most; the oldest go."""
+    old = Draft.objects.filter(owner=user).order_by("-updated_at").values_list("pk", flat=True)[KEEP_DRAFTS:]
+    Draft.objects.filter(pk__in=list(old)).delete()
 
 
 def recent(user: Any, workspace: Workspace) -> Draft | None:

@@ -63,6 +63,10 @@ class SessionQuerySet(models.QuerySet["Session"]):
     def for_display(self) -> SessionQuerySet:
         return self.select_related("workspace", "owner", "preset", "image", "pod_size", "compute_pool", "slurm_cluster")
 
+    def for_status(self) -> SessionQuerySet:
+        """With what the controller reads, and without what is encrypted: a key that is missing must not stop it."""
+        return self.select_related("workspace__cluster").defer("env", "snapshot", "ide_token")
+
     def unsettled(self) -> SessionQuerySet:
         """Sessions whose status may change without a word from the cluster: they move, or were asked for something new."""
         return self.filter(Q(phase__in=MOVING) | Q(status_generation__lt=F("generation")))

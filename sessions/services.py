@@ -10,11 +10,13 @@ from collections.abc import Collection
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
-from compute.access import membership_of, require_owner_or_admin, require_role
+from compute.access import may_own, membership_of, require_owner_or_admin, require_role
+from compute.clusters import driver_for
 from compute.errors import Forbidden, Problem, Refused
-from compute.models import Role, Workspace
+from compute.models import ComputePool, Role, SlurmCluster, Workspace
 from sessions import gateway, tasks
 from sessions.models import Activity, Desired, Draft, Session, SessionConfiguration, SessionVolume
 from sessions.spec import Checked, QuotaLine, SpecInput, check, resolve
@@ -121,8 +123,21 @@ def resume(user: Any, session: Session) -> None:
 
 
 def _why_not_resume(session: Session) -> list[Problem]:
-    """What has come in the way since the pause: an exclusive volume in use elsewhere, or the quota."""
+    """What has come in the way since the launch. A preset, image or size that was only hidden goes on: its sessions keep it."""
+    workspace, pool, slurm = session.workspace, session.compute_pool, session.slurm_cluster
     problems = []
+    if not may_own(session.owner_id, workspace.pk).exists():
+        problems.append(
+            Problem("", "owner_left", f"{session.owner} is no longer a member of {workspace}. Only a member's session can run.")
+        )
+    if not workspace.cluster.enabled:
+        problems.append(Problem("", "cluster_disabled", f"{workspace.cluster} starts no sessions at the moment."))
+    if pool is not None and not ComputePool.objects.offered_to(workspace).filter(pk=pool.pk).exists():
+        problems.append(Problem("compute_pool", "pool_not_allowed", f"{workspace} may not use the compute pool {pool} any more."))
+    if slurm is not None and not SlurmCluster.objects.serving(workspace).filter(pk=slurm.pk).exists():
+        problems.append(Problem("slurm_cluster", "slurm_gone", f"The Slurm cluster {slurm} does not serve {workspace} any more."))
+    if reason := driver_for(workspace.cluster).offers(session.image.successor().reference):
+        problems.append(Problem("image", "image_unsupported", f"{session.image} can't run on {workspace.cluster}: {reason}"))
     volumes = {mount.volume_id: mount.volume.name for mount in session.mounts.select_related("volume")}
     for volume, holder in exclusive_use(list(volumes), besides=session).items():
         message = (
@@ -133,6 +148,20 @@ def _why_not_resume(session: Session) -> list[Problem]:
         exceeded: list[QuotaLine] = [line for line in quota_lines(session.workspace, session.pod_size) if line.exceeded]
         problems += [Problem("", "quota_exceeded", line.sentence) for line in exceeded]
     return problems
+
+
+def pause_abandoned() -> int:
+    """Pause what runs for people who left the workspace or whose account was closed; returns how many. Volumes stay."""
+    able = may_own(OuterRef("owner_id"), OuterRef("workspace_id"))
+    paused = 0
+    for found in Session.objects.filter(~Exists(able), desired=Desired.RUNNING).only("pk", "workspace_id")[:100]:
+        with transaction.atomic():
+            session = _fresh(found)
+            if session.desired == Desired.RUNNING:
+                _ask(session, None, Desired.PAUSED)
+                _record(session, None, "pause", f"{session.owner} is no longer a member of {session.workspace}.")
+                paused += 1
+    return paused
 
 
 def delete(user: Any, session: Session, volumes: Collection[str] = ()) -> None:
@@ -176,7 +205,7 @@ def _fresh(session: Session) -> Session:
     )
 
 
-def _ask(session: Session, user: Any, desired: Desired) -> None:
+def _ask(session: Session, user: Any | None, desired: Desired) -> None:
     """Write a new intent, and queue its reconcile with it."""
     session.desired = desired
     session.generation += 1
@@ -190,5 +219,5 @@ def _ask(session: Session, user: Any, desired: Desired) -> None:
     tasks.queue(session.pk)
 
 
-def _record(session: Session, user: Any, verb: str, message: str = "") -> None:
+def _record(session: Session, user: Any | None, verb: str, message: str = "") -> None:
     Activity.objects.create(workspace=session.workspace, session=session, host=session.host, actor=user, verb=verb, message=message)

@@ -91,8 +91,8 @@ class View:
         return self.intent.applied and self.age_of_apply > REAPPLY_AFTER
 
 
-def intent_of(session: Session, now: datetime) -> Intent:
-    """The intent in a row. Errors of older generations are left out."""
+def intent_of(session: Session, now: datetime, start_timeout: int) -> Intent:
+    """The intent in a row. Errors of older generations are left out; encrypted fields are not read."""
     same = session.status_generation == session.generation
     waiting = same and session.phase == Phase.PENDING
     wrong = session.error_generation == session.generation
@@ -107,7 +107,7 @@ def intent_of(session: Session, now: datetime) -> Intent:
         apply_message=session.apply_message if wrong else "",
         apply_final=session.apply_final and wrong,
         timed_out=same and session.phase == Phase.FAILED and session.reason == START_TIMEOUT,
-        start_timeout=session.snapshot.get("start_timeout", 900),
+        start_timeout=start_timeout,
     )
 
 

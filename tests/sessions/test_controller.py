@@ -8,12 +8,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 from django_q.models import OrmQ
 
 from compute.clusters.base import ClusterError
 from compute.models import Cluster
-from sessions import services
+from sessions import services, tasks
 from sessions.controller import ClusterWatch, Controller
 from sessions.models import Activity, Phase, Session
 from storage.models import Volume
@@ -191,3 +192,18 @@ def test_an_unreachable_cluster_makes_its_sessions_unknown_and_back(
     rounds()
     session.refresh_from_db()
     assert session.phase == Phase.RUNNING
+
+
+def test_a_row_that_no_key_can_read_stops_neither_the_controller_nor_the_worker(
+    launch: Launch, reconciled: Any, observe: Any, rounds: Any
+) -> None:
+    unreadable, good = launch(name="unreadable"), launch(name="good")
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE notebook_sessions_session SET snapshot = 'x', env = 'x', ide_token = 'x' WHERE name = 'unreadable'")
+    tasks.reconcile(unreadable.pk)
+    reconciled(good)
+    observe(good, ready=True, endpoint="unix:/run/s")
+    rounds()
+    states = dict(Session.objects.for_status().values_list("name", "phase"))
+    assert states == {"unreadable": Phase.PENDING, "good": Phase.RUNNING}
+    assert Session.objects.values_list("apply_reason", flat=True).get(pk=unreadable.pk) == "InternalError"

@@ -14,7 +14,7 @@ from django.http import Http404
 from django_q.models import OrmQ
 
 from compute.errors import Forbidden, Refused
-from compute.models import Workspace
+from compute.models import Cluster, ComputePool, SlurmCluster, Workspace
 from presets.models import Configuration, ConfigurationVariable, Image, PodSize
 from sessions import services
 from sessions.models import Activity, Desired, Draft, Phase, Session
@@ -22,6 +22,7 @@ from sessions.spec import DataVolumeInput, EnvInput, HomeInput, pending_changes
 from storage.models import Secret, Volume
 from storage.services import bundle_of
 from tests.conftest import Cast
+from tests.fakes import FakeDriver
 
 Launch = Callable[..., Session]
 
@@ -240,3 +241,44 @@ def test_a_launch_costs_a_bounded_number_of_queries(launch: Launch, django_asser
     launch(name="warm-up")
     with django_assert_max_num_queries(45):
         launch(env=(EnvInput("A", "1"), EnvInput("B", "2")))
+
+
+def test_a_session_of_somebody_who_left_is_paused_and_cannot_be_resumed(launch: Launch, cast: Cast, workspace: Workspace) -> None:
+    left, closed, stays = launch(name="left"), launch(user=cast.colleague, name="closed"), launch(user=cast.admin, name="stays")
+    cast.owner.memberships.update(role="viewer")
+    cast.colleague.is_active = False
+    cast.colleague.save()
+    assert services.pause_abandoned() == 2
+    assert services.pause_abandoned() == 0
+    wanted = dict(Session.objects.values_list("name", "desired"))
+    assert wanted == {"left": Desired.PAUSED, "closed": Desired.PAUSED, "stays": Desired.RUNNING}
+    told = left.activity.get(verb="pause")
+    assert (told.actor, told.message) == (None, "owner is no longer a member of Research.")
+    assert stays.activity.filter(verb="pause").count() == 0
+    for session in (left, closed):
+        with pytest.raises(Refused) as refused:
+            services.resume(cast.admin, session)
+        assert ("", "owner_left") in codes(refused)
+
+
+def test_resume_refuses_what_the_workspace_may_not_use_any_more(
+    launch: Launch, cast: Cast, workspace: Workspace, driver: FakeDriver
+) -> None:
+    slurm = SlurmCluster.objects.create(name="hpc", display_name="HPC", controllers="hpc.example.com:6817", enabled=True)
+    slurm.workspaces.add(workspace)
+    session = launch(slurm_cluster="hpc")
+    services.pause(cast.owner, session)
+    Session.objects.update(phase=Phase.PAUSED, status_generation=2)
+    ComputePool.objects.update(enabled=False)
+    SlurmCluster.objects.update(enabled=False)
+    Cluster.objects.update(enabled=False)
+    driver.unsupported["local:jupyterlab"] = "Not here."
+    with pytest.raises(Refused) as refused:
+        services.resume(cast.owner, session)
+    assert codes(refused) == [
+        ("", "cluster_disabled"),
+        ("compute_pool", "pool_not_allowed"),
+        ("slurm_cluster", "slurm_gone"),
+        ("image", "image_unsupported"),
+    ]
+    assert Session.objects.get().desired == Desired.PAUSED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
+from compute.models import Workspace
 from presets.models import Preset
 from sessions import drafts
 from sessions.models import Draft, Session
@@ -179,3 +181,12 @@ def test_a_draft_of_an_earlier_release_can_be_read(browser: Browser) -> None:
     draft.save()
     assert browser.get(browser.url).page.status_code == 200
     assert browser.press("back").values["name"] == ["older"]
+
+
+def test_a_user_keeps_a_bounded_number_of_drafts(cast: Cast, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drafts, "KEEP_DRAFTS", 3)
+    made = [uuid.uuid4() for _ in range(5)]
+    for draft_id in made:
+        with drafts.editing(cast.owner, workspace, draft_id):
+            pass
+    assert set(Draft.objects.values_list("pk", flat=True)) == set(made[-3:])
