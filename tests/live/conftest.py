@@ -26,6 +26,7 @@ from compute.models import Cluster, Membership, Role, Workspace
 from config.demo_accounts import DEMO_ACCOUNTS
 from storage.models import SecretsBundle
 from tests.browser import Browser
+from tests.live.gallery import NEWCOMER_PASSWORD, Gallery
 from tests.live.pages import Watch, sign_in
 from tests.stack import Stack, fresh_database
 
@@ -110,6 +111,18 @@ def new_workspace(**fields: Any) -> Workspace:
 @pytest.fixture
 def workspace(stack: Stack) -> Workspace:
     return new_workspace()
+
+
+@pytest.fixture(scope="session")
+def gallery(stack: Stack) -> Iterator[Gallery]:
+    """Sessions in every phase, and all else that the pages show (tests/live/gallery.py). For looking, not for changing."""
+    PASSWORDS["newcomer"] = NEWCOMER_PASSWORD
+    made = Gallery(stack, new_workspace(display_name="Customer insights", quota_sessions=8, quota_cpu="16"), new_workspace())
+    try:
+        made.make()
+        yield made
+    finally:
+        made.close()
 
 
 @pytest.fixture(scope="session")

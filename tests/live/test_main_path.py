@@ -80,6 +80,7 @@ def test_the_main_path(page_as: PAGES, workspace: Workspace, stack: Stack) -> No
     run_a_cell(tab, CELL, "42")
     assert any("/channels" in address for address in addresses)
     assert not any(session.ide_token in address for address in addresses)
+    assert session.ide_token not in tab.content()
     (file,) = (stack.local_root / "claims" / workspace.namespace).glob("*/hello.txt")
     assert file.read_text() == "still here"
 
