@@ -162,14 +162,15 @@ def _page(page: str, status: int, **context: Any) -> HttpResponse:
     html = render_to_string(f"gateway/{page}.html", {"slipway_url": settings.SLIPWAY_URL, **context})
     response = HttpResponse(html, status=status)
     response["Content-Security-Policy"] = (
-        f"default-src 'none'; style-src '{_style_hash()}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        f"default-src 'none'; style-src '{_hash('style.css')}'; script-src '{_hash('refresh.js')}'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     return _private(response)
 
 
 @cache
-def _style_hash() -> str:
-    return f"sha256-{b64encode(sha256(render_to_string('gateway/style.css').encode()).digest()).decode()}"
+def _hash(inlined: str) -> str:
+    return f"sha256-{b64encode(sha256(render_to_string(f'gateway/{inlined}').encode()).digest()).decode()}"
 
 
 def _text(message: str, status: int) -> HttpResponse:
