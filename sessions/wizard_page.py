@@ -291,6 +291,10 @@ class Page:
     # Summary
 
     @property
+    def price(self) -> Decimal | None:
+        return self.checked.price_per_hour if self.checked.pod_size else None
+
+    @property
     def variable_names(self) -> list[str]:
         return [row.name for row in self.answers.env if row.name]
 
