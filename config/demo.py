@@ -46,8 +46,9 @@ def _others_may_enter(path: Path) -> bool:
 KEYS = ("SLIPWAY_SECRET_KEY", "SLIPWAY_ENCRYPTION_KEYS")
 
 
-def environment(state: Path, port: int) -> dict[str, str]:
-    """What Slipway's settings are read from. Secrets are made once and kept in ``<state>/env``."""
+def environment(state: Path, port: int, database_url: str = "") -> dict[str, str]:
+    """What Slipway's settings are read from. Secrets are made once and kept in ``<state>/env``; the database is a SQLite
+    file there, unless one is given or in our own environment."""
     known = read_env(state / "env")
     fresh = dict(zip(KEYS, (secrets.token_urlsafe(48), base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()), strict=True))
     if fresh.keys() - known.keys():
@@ -56,7 +57,7 @@ def environment(state: Path, port: int) -> dict[str, str]:
     return {
         **os.environ,
         **known,
-        "DATABASE_URL": os.environ.get("DATABASE_URL") or f"sqlite:///{state / 'slipway.sqlite3'}",
+        "DATABASE_URL": database_url or os.environ.get("DATABASE_URL") or f"sqlite:///{state / 'slipway.sqlite3'}",
         "DJANGO_SETTINGS_MODULE": "config.settings",
         "SLIPWAY_APPS_URL": f"http://apps.localhost:{port}",
         "SLIPWAY_DEMO": "1",
@@ -81,11 +82,11 @@ def write_env(path: Path, values: dict[str, str]) -> None:
         file.writelines(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
 
 
-def prepare(state: Path, port: int) -> dict[str, str]:
+def prepare(state: Path, port: int, database_url: str = "") -> dict[str, str]:
     """Make the folder, the session user, the database and the sample data, where they are missing; returns the environment."""
     state.mkdir(mode=0o711, parents=True, exist_ok=True)
     _make_session_user()
-    settings = environment(state, port)
+    settings = environment(state, port, database_url)
     (state / "slipway.sqlite3").touch(mode=0o600)  # SQLite gives its other files the same mode
     made = subprocess.run(
         [sys.executable, str(BASE_DIR / "manage.py"), "prepare_demo"], env=settings, cwd=BASE_DIR, capture_output=True, text=True

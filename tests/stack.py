@@ -60,10 +60,9 @@ class Stack:
         )
         try:
             self.database_url = self.database_url or f"sqlite:///{self.folder / 'slipway.sqlite3'}"
-            os.environ["DATABASE_URL"] = self.database_url
             if all(name in os.environ for name in KEYS):  # a test that uses models must read what the stack writes
                 write_env(self.folder / "env", {name: os.environ[name] for name in KEYS})
-            self.environment = prepare(self.folder, self.port)
+            self.environment = prepare(self.folder, self.port, self.database_url)
             (self.folder / "environment.json").touch(mode=0o600)
             (self.folder / "environment.json").write_text(json.dumps(self.environment))
             for image in self.images:
