@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 TICK = 0.25  # seconds between looks at intents that changed without a word from the cluster
 RESYNC = 30.0  # how often sessions that the watch has not mentioned are asked for one by one
 HOUSEKEEPING = 60.0
+CLOCK_DRIFT = 3600.0  # seconds between the clock and time itself that make the clock unbelievable
 BACKOFF = (0.5, 1, 2, 5, 10)
 
 
@@ -71,7 +72,8 @@ class Controller:
         self.seen: dict[str, Observation] = {}
         self.orphans: set[str] = set()
         # Monotonic times: a clock that is set back must not put these off.
-        now = time.monotonic()
+        now = self.started = time.monotonic()
+        self.started_at = timezone.now()
         self.next_sweep = self.next_housekeeping = now
         self.next_resync = now + 5
 
@@ -191,7 +193,15 @@ class Controller:
             services.pause_abandoned()
             drafts.purge_old()
             gateway.purge_expired()
-            storage.purge_due()
+            if self.clock_is_steady():
+                storage.purge_due()
+
+    def clock_is_steady(self) -> bool:
+        """Whether the clock has gone on as time has: one that jumps ahead by weeks must not empty the trash."""
+        drift = (timezone.now() - self.started_at).total_seconds() - (time.monotonic() - self.started)
+        if abs(drift) > CLOCK_DRIFT:
+            log.warning("The clock jumped by %d s: nothing in the trash is purged until the controller is started again", drift)
+        return abs(drift) <= CLOCK_DRIFT
 
     def follow_clusters(self) -> None:
         """One living watch thread per cluster."""

@@ -24,7 +24,9 @@ from sessions.workload import build
 log = logging.getLogger(__name__)
 
 # A task that has been in the queue for this long may be lost: another one is queued.
-QUEUE_STALE = timedelta(seconds=10)
+QUEUE_STALE = timedelta(seconds=5)
+# What was applied so recently is not applied again: after a long backlog there are more tasks than work.
+JUST_NOW = timedelta(seconds=2)
 
 # Leases say on which machine they are held, so that its next worker can tell which ones a dead one left.
 MACHINE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
@@ -41,13 +43,14 @@ def queue(session_id: int) -> bool:
 
 
 def reconcile(session_id: int) -> None:
-    """Claim the row, send it to the cluster, record what came of it. Never raises for a cluster's error."""
+    """Claim the row, send it to the cluster unless another task just did, record what came of it. Never raises for a cluster's error."""
     holder = MACHINE + uuid.uuid4().hex
     session = _claim(session_id, holder)
     if session is None:
         return
     try:
-        _act(session)
+        if not _was_just_applied(session):
+            _act(session)
     except ClusterError as error:
         _record_error(session, holder, error.reason, str(error), retryable=error.retryable)
     except Exception:
@@ -74,6 +77,11 @@ def release_leases() -> None:
     """Free the rows that this machine's worker held when it ended; they would wait for the end of their leases. Tasks are
     safe to repeat, so it does no harm if another worker of this machine holds them."""
     Session.objects.filter(lease_holder__startswith=MACHINE).update(lease_until=None, lease_holder="")
+
+
+def _was_just_applied(session: Session) -> bool:
+    applied_at = session.applied_at
+    return session.applied_generation == session.generation and applied_at is not None and abs(timezone.now() - applied_at) < JUST_NOW
 
 
 def _act(session: Session) -> None:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from compute.clusters.base import ClusterError
-from compute.models import Cluster
+from compute.models import Cluster, Workspace
 from sessions import services, tasks
 from sessions.controller import ClusterWatch, Controller
 from sessions.models import Activity, Phase, Session
@@ -207,3 +207,19 @@ def test_a_row_that_no_key_can_read_stops_neither_the_controller_nor_the_worker(
     states = dict(Session.objects.for_status().values_list("name", "phase"))
     assert states == {"unreadable": Phase.PENDING, "good": Phase.RUNNING}
     assert Session.objects.values_list("apply_reason", flat=True).get(pk=unreadable.pk) == "InternalError"
+
+
+def test_a_clock_that_jumps_ahead_does_not_empty_the_trash(
+    workspace: Workspace, cast: Cast, controller: Controller, rounds: Any, driver: FakeDriver
+) -> None:
+    volume = Volume.objects.create(workspace=workspace, owner=cast.owner, name="old", kind="data")
+    volume.trash(cast.owner)
+    volume.purge_after = timezone.now() - timedelta(seconds=1)
+    volume.save()
+    controller.started_at -= timedelta(days=30)
+    rounds()
+    assert driver.deleted_claims == []
+    controller.started_at += timedelta(days=30)
+    controller.next_sweep = controller.next_housekeeping = 0
+    rounds()
+    assert driver.deleted_claims == [("research", volume.claim)]
