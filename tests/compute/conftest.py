@@ -167,7 +167,7 @@ class Machine:
 
     def servers(self, name: str = "s") -> int:
         """How many IDEs of the session run: processes that were started with its socket."""
-        needle, found = str(self.session(name).socket).encode(), 0
+        needle, found = str(self.session(name).ide_socket).encode(), 0
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 found += needle in Path(f"/proc/{pid}/cmdline").read_bytes()

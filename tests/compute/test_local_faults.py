@@ -48,7 +48,7 @@ def kill_supervisor(machine: Machine) -> Process:
 
 def kill_ide(machine: Machine, number: int) -> None:
     """Signal the IDE itself, as the kernel or a user would."""
-    needle = str(machine.session().socket).encode()
+    needle = str(machine.session().ide_socket).encode()
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{pid}/cmdline", "rb") as file:
@@ -93,8 +93,11 @@ def test_an_ide_whose_supervisor_was_killed_goes_on_and_is_adopted(machine: Mach
     main, killed = machine.status()["main"], kill_supervisor(machine)
     assert machine.see().ready
     assert machine.get("/").status == 200
+    machine.session().socket.unlink()  # by a cleaner of temporary files, say
     with watching(machine):
         wait_for(lambda: machine.supervisor() not in (None, killed), "another supervisor")
+    wait_for(machine.session().socket.exists, "a published socket")
+    assert machine.get("/").status == 200
     assert machine.see().ready
     assert machine.status()["main"] == main
     assert machine.servers() == 1

@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import shutil
+import stat
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
@@ -103,6 +104,19 @@ def test_a_session_sees_no_other_volume_session_or_process(machine: Machine) -> 
     assert len(about(machine)["pids"]) < 6
 
 
+@pytest.mark.parametrize("isolate", [True, False])
+def test_a_session_cannot_send_the_gateway_elsewhere(machine: Machine, isolate: bool) -> None:
+    machine.driver.isolate = isolate
+    machine.start()
+    session = machine.session()
+    sh(machine, f"rm {session.ide_socket}; ln -s /run/docker.sock {session.ide_socket}")
+    assert session.ide_socket.is_symlink()
+    assert session.socket.lstat().st_mode & 0o170666 == stat.S_IFSOCK | 0o666
+    if os.getuid() == 0:
+        assert sh(machine, f"ln -sf /run/docker.sock {session.socket}")["code"] != 0
+    assert machine.get("/").status == 200
+
+
 def test_without_namespaces_the_driver_says_that_read_only_is_a_wish(bare_machine: Machine) -> None:
     seen = bare_machine.start()
     assert any("can't enforce read-only for /data/archive" in warning for warning in seen.warnings)
@@ -182,6 +196,7 @@ def test_removal_leaves_nothing_but_the_claims(machine: Machine, isolate: bool) 
     assert machine.processes() == []
     assert machine.servers() == 0
     assert not session.run.exists()
+    assert not os.path.lexists(session.socket)
     assert not session.tmp.exists()
     assert not (root / "sessions" / machine.namespace).exists()
     assert sorted(path.name for path in (root / "claims" / machine.namespace).iterdir()) == ["archive", "home", "sales"]

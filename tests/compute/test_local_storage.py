@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -114,10 +115,35 @@ def test_a_volume_of_another_user_is_handed_over(machine: Machine) -> None:
     assert os.stat("/etc/passwd").st_uid == 0
 
 
+def test_only_the_session_users_own_socket_is_published(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    tmp_path.chmod(0o711)
+    session = layout.Session(tmp_path, "team", "s")
+    session.run.mkdir(parents=True)
+    assert not session.publish(os.getuid())
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(tmp_path / "other.sock"))
+        session.ide_socket.symlink_to(tmp_path / "other.sock")
+        assert not session.publish(os.getuid())
+        session.ide_socket.unlink()
+        session.ide_socket.write_text("no socket")
+        assert not session.publish(os.getuid())
+        session.ide_socket.unlink()
+        os.link(tmp_path / "other.sock", session.ide_socket)
+        assert not session.publish(os.getuid() + 1)
+    assert os.listdir(session.run.parent) == [session.id]
+    for _ in range(2):
+        assert session.publish(os.getuid())
+    assert sorted(os.listdir(session.run.parent)) == [session.id, f"{session.id}.sock"]
+    session.unpublish()
+    assert os.listdir(session.run.parent) == [session.id]
+
+
 def test_sockets_are_short_and_reachable_by_the_gateway(machine: Machine, tmp_path: Path) -> None:
     machine.start()
     session = machine.session()
     assert len(str(session.socket)) <= layout.SOCKET_PATH_MAX
+    assert len(str(session.ide_socket)) <= layout.SOCKET_PATH_MAX
     assert layout.reachable(session.run)
     assert session.socket.stat().st_mode & 0o666 == 0o666
     assert len(str(layout.run_folder(tmp_path / ("x" * 200)) / ("i" * 16) / "ide.sock")) <= layout.SOCKET_PATH_MAX

@@ -6,9 +6,12 @@ Below the root (modes as in the table; the owner is Slipway's user unless it say
     claims/<namespace>/<claim>/           0700   a volume; belongs to the session user
     sessions/<namespace>/<name>/          0700   desired.json, status.json, lock and logs of one session
     tmp/<id>/                             0700   a session's TMPDIR; belongs to the session user
-    run/<id>/ide.sock                     0711   the IDE's socket; nginx must reach it, the IDE's token guards it
+    run/<id>/                             0711   where the IDE makes its socket; belongs to the session user
+    run/<id>.sock                         0666   the same socket for the gateway; the IDE's token guards it
 
-The socket's folder moves to the system's temporary folder when the root is too deep for a socket's address
+A session may put anything in the place of its own files, a link to another program's socket too. So the gateway never
+looks into ``run/<id>/``: it uses a hard link that the supervisor made, in a folder where sessions may not write.
+``run`` moves to the system's temporary folder when the root is too deep for a socket's address
 (108 bytes) or when other users cannot reach it. Standard library only: the supervisor starts in milliseconds.
 """
 
@@ -20,6 +23,7 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -98,8 +102,33 @@ class Session:
         return run_folder(self.root) / self.id
 
     @property
-    def socket(self) -> Path:
+    def ide_socket(self) -> Path:
+        """Where the IDE makes its socket. The session may replace it by whatever it likes."""
         return self.run / "ide.sock"
+
+    @property
+    def socket(self) -> Path:
+        """The IDE's socket for everybody else: no session can change what is here; see :meth:`publish`."""
+        return self.run.with_name(f"{self.id}.sock")
+
+    def publish(self, owner: int) -> bool:
+        """Make ``socket`` the socket that is at ``ide_socket`` now; False, and no change, if there is none of the owner's."""
+        new = self.run.with_name(f"{self.id}.new")
+        new.unlink(missing_ok=True)
+        try:
+            os.link(self.ide_socket, new, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        found = new.lstat()
+        genuine = stat.S_ISSOCK(found.st_mode) and found.st_uid == owner
+        if genuine:
+            new.replace(self.socket)
+        new.unlink(missing_ok=True)  # replacing does nothing when both are the same socket already
+        return genuine
+
+    def unpublish(self) -> None:
+        for path in (self.socket, self.run.with_name(f"{self.id}.new")):
+            path.unlink(missing_ok=True)
 
     def claim(self, name: str) -> Path:
         return claim_folder(self.root, self.namespace, name)

@@ -50,6 +50,7 @@ class Start:
 
     def prepare_storage(self) -> list[str]:
         """Make the folders and hand them to the session user; returns warnings. Raises ``OSError``."""
+        self.session.unpublish()
         for folder, mode in ((self.session.tmp, 0o700), (self.session.run, 0o711)):
             shutil.rmtree(folder, ignore_errors=True)
             layout.make_folder(folder, mode)
@@ -97,7 +98,7 @@ class Start:
             account=self.account,
             home=self.home,
             tmp=session.tmp,
-            command=commands.command(self.program, session.socket, self.home),
+            command=commands.command(self.program, session.ide_socket, self.home),
             env=commands.environment(session, self.account, self.program, self.home, workload["env"], workload["secret_env"]),
             claims=session.root / "claims",
             links=tuple((mount["path"], str(session.claim(mount["claim"]))) for mount in data),

@@ -90,6 +90,7 @@ class Supervisor:
             self.session.folder.parent.rmdir()
 
     def _scratch_away(self) -> None:
+        self.session.unpublish()
         for folder in (self.session.tmp, self.session.run):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -196,11 +197,14 @@ class Supervisor:
 
     def _watch(self) -> None:
         """Probe the server until it answers, then wait for its end. Returns only by an exception."""
-        probe = self.desired["workload"]["probe"]
+        probe, owner = self.desired["workload"]["probe"], self.desired["account"]["uid"]
+        if self.status.state == State.RUNNING:
+            self.session.publish(owner)  # adopted: the link may have gone meanwhile
         while True:
             if self.status.state == State.SERVING:
                 self._go_on()
-                if answers(self.session.socket, probe["path"], probe["statuses"]):
+                # Published before it is asked: what is at the session's own path may be anybody's.
+                if self.session.publish(owner) and answers(self.session.socket, probe["path"], probe["statuses"]):
                     self.status.state = State.RUNNING
                     self.status.finish("server", message="")
                     self._save()

@@ -104,7 +104,7 @@ class Subject:
 
     def ides(self) -> list[int]:
         """Processes that were started with the IDE's socket."""
-        return [pid for pid, command in self.lab.commands() if str(self.on_disk.socket) in command]
+        return [pid for pid, command in self.lab.commands() if str(self.on_disk.ide_socket) in command]
 
     def supervisors(self) -> list[int]:
         """Without the first process of the session's namespace, which is a fork of its supervisor, and what comes of it."""
