@@ -179,6 +179,12 @@ VIEWS: dict[str, View] = {
     "secrets-admin": View("admin", lambda g: g.inside("secrets/")),
     "secret-write": View("admin", lambda g: g.inside("secrets/write/")),
     "secret-delete": View("admin", lambda g: g.inside(f"secrets/{g.secret()}/delete/")),
+    "admin": View("admin", lambda g: "/admin/"),
+    "admin-presets": View("admin", lambda g: "/admin/presets/preset/"),
+    "admin-preset": View("admin", lambda g: f"/admin/presets/preset/{Preset.objects.get(slug='jupyterlab').pk}/change/"),
+    "admin-preview": View(
+        "admin", lambda g: f"/admin/presets/preset/{Preset.objects.get(slug='jupyterlab').pk}/preview/?workspace={g.workspace.pk}"
+    ),
     "no-workspace": View("newcomer", lambda g: "/", main=True),
     "forbidden": View("viewer", lambda g: g.inside("sessions/new/"), status=403),
     "not-found": View("member", lambda g: "/w/nowhere/sessions/", status=404),
