@@ -117,6 +117,16 @@ def test_a_session_cannot_send_the_gateway_elsewhere(machine: Machine, isolate: 
     assert machine.get("/").status == 200
 
 
+def test_the_health_says_what_sessions_see(machine: Machine) -> None:
+    def notes() -> str:
+        return " ".join(machine.driver.health().notes)
+
+    assert f"below {layout.covered(machine.driver.root)} they see nothing but their own" in notes()
+    assert ("same user as Slipway" in notes()) == (os.getuid() != 0)
+    machine.driver.isolate = False
+    assert "other sessions' volumes too" in notes()
+
+
 def test_without_namespaces_the_driver_says_that_read_only_is_a_wish(bare_machine: Machine) -> None:
     seen = bare_machine.start()
     assert any("can't enforce read-only for /data/archive" in warning for warning in seen.warnings)

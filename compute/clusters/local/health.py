@@ -23,8 +23,15 @@ LIMITS = (
     "The local driver is for one machine and people who trust each other.",
 )
 
-ISOLATED = "Sessions have their own mounts and process ids: they see their own volumes and processes only."
-SHARED = "Sessions have no mounts and process ids of their own ({why}): read-only volumes are not enforced."
+ISOLATED = (
+    "Sessions have their own mounts and process ids: below {hidden} they see nothing but their own volumes, image and temporary "
+    "files, and they see no process but their own. Everything else on this machine is open to them as far as to the user they run as."
+)
+SHARED = (
+    "Sessions have no mounts and process ids of their own ({why}): read-only volumes are not enforced. Everything "
+    "on this machine, other sessions' volumes too, is open to them as far as to the user they run as."
+)
+SAME_USER = "Sessions run as the same user as Slipway, so they may read and change Slipway's own files, its database too."
 
 
 def no_user(user: str) -> str:
@@ -54,10 +61,15 @@ def check(root: Path, account: Callable[[], Account], isolate: bool) -> Health:
         blocked = layout.unreachable_ancestor(root)
         if why and blocked and os.getuid() == 0:
             problems.append(f"Sessions may not enter {blocked}: set SLIPWAY_LOCAL_ROOT to a path that every user may enter.")
-        notes.append(SHARED.format(why=why) if why else ISOLATED)
+        notes += _what_sessions_see(root, why)
     except (OSError, subprocess.TimeoutExpired) as error:
         problems.append(f"{root} cannot be used: {error}.")
     return Health(ok=not problems, version=f"{platform.system()} {platform.release()}", problems=tuple(problems), notes=tuple(notes))
+
+
+def _what_sessions_see(root: Path, why_not_isolated: str) -> list[str]:
+    notes = [SHARED.format(why=why_not_isolated) if why_not_isolated else ISOLATED.format(hidden=layout.covered(root))]
+    return notes if os.getuid() == 0 else [*notes, SAME_USER]
 
 
 def _why_not_isolated(root: Path) -> str:

@@ -4,7 +4,9 @@ Below the root (modes as in the table; the owner is Slipway's user unless it say
 
     images/<recipe>-<hash of its lock>/   0755   venvs, built once; see images.py
     claims/<namespace>/<claim>/           0700   a volume; belongs to the session user
+    claims/<namespace>/.gone-<claim>.…/   0700   a deleted one, until sweep.py has deleted what is in it
     sessions/<namespace>/<name>/          0700   desired.json, status.json, lock and logs of one session
+    sessions/<namespace>/.<name>.…        0600   lock, and newest generation, of a session
     tmp/<id>/                             0700   a session's TMPDIR; belongs to the session user
     run/<id>/                             0711   where the IDE makes its socket; belongs to the session user
     run/<id>.sock                         0666   the same socket for the gateway; the IDE's token guards it
@@ -133,9 +135,19 @@ class Session:
     def claim(self, name: str) -> Path:
         return claim_folder(self.root, self.namespace, name)
 
+    @property
+    def fence(self) -> Path:
+        """The newest generation that was acted on. Beside the folder, which it outlives for an hour."""
+        return self.folder.with_name(f".{self.name}.generation")
+
+    @property
+    def turn(self) -> Path:
+        """Whose lock :meth:`locked` holds. There may be one only as long as there is a folder."""
+        return self.folder.with_name(f".{self.name}.lock")
+
     def locked(self) -> Any:
         """Serialises changes to what is wanted (driver) with decisions to leave (supervisor)."""
-        return locked(self.root / "sessions" / self.namespace / f".{self.name}.lock")
+        return locked(self.turn)
 
 
 def claim_folder(root: Path, namespace: str, name: str) -> Path:
@@ -162,6 +174,14 @@ def unreachable_ancestor(path: Path) -> Path | None:
             if not os.stat(folder).st_mode & 0o001:
                 return folder
     return None
+
+
+def covered(root: Path) -> Path:
+    """The folder below which isolated sessions see only what is theirs.
+
+    As root, an ancestor that the session user may not enter is covered as well: what it needs is bound again.
+    """
+    return (unreachable_ancestor(root) if os.getuid() == 0 else None) or root
 
 
 def make_root(root: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,13 +52,15 @@ class Start:
     def prepare_storage(self) -> list[str]:
         """Make the folders and hand them to the session user; returns warnings. Raises ``OSError``."""
         self.session.unpublish()
-        for folder, mode in ((self.session.tmp, 0o700), (self.session.run, 0o711)):
+        made = [self.session.tmp, self.session.run]
+        for folder, mode in zip(made, (0o700, 0o711), strict=True):
             shutil.rmtree(folder, ignore_errors=True)
             layout.make_folder(folder, mode)
-            os.chown(folder, self.account.uid, self.account.gid)
         if not self.home.exists():
-            self.home.mkdir(mode=0o700)
-            os.chown(self.home, self.account.uid, self.account.gid)
+            layout.make_folder(self.home, 0o700)
+            made.insert(0, self.home)
+        for folder in made:  # what is inside first: a folder that is another user's may hold anything a moment later
+            os.chown(folder, self.account.uid, self.account.gid, follow_symlinks=False)
         for mount in self.workload["mounts"]:
             give(self.session.claim(mount["claim"]), self.account)
         for log in (self.session.init_log, self.session.server_log):
@@ -68,8 +71,7 @@ class Start:
         root = self.session.root
         why = sandbox.why_unavailable(root / "tmp") if self.wants_isolation else "it is switched off"
         if not why:
-            # As root, an ancestor that the session user may not enter is replaced as well: what it needs is bound again.
-            self.cover = (layout.unreachable_ancestor(root) if os.getuid() == 0 else None) or root
+            self.cover = layout.covered(root)
             return []
         blocked = layout.unreachable_ancestor(root) if os.getuid() == 0 else None
         if blocked:
@@ -113,11 +115,17 @@ def unreachable(user: str) -> str:
 
 
 def give(claim: Path, account: Account) -> None:
-    """Make a claim belong to the session user, with all that is in it when it was another's."""
-    if os.getuid() != 0 or claim.stat().st_uid == account.uid:
+    """Make a claim belong to the session user, with all that is in it when it was another's.
+
+    Symbolic links are never followed. A file with several names may be one of the machine's, which the user before linked
+    into the claim: it is handed over only if it was that user's.
+    """
+    before = claim.lstat().st_uid
+    if os.getuid() != 0 or before == account.uid:
         return
-    for folder, names, files, descriptor in os.fwalk(claim, follow_symlinks=False):
-        del folder
+    for _, names, files, descriptor in os.fwalk(claim, follow_symlinks=False):
         for name in (*names, *files):
-            os.chown(name, account.uid, account.gid, dir_fd=descriptor, follow_symlinks=False)
-    os.chown(claim, account.uid, account.gid)
+            found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            if found.st_nlink == 1 or stat.S_ISDIR(found.st_mode) or found.st_uid == before:
+                os.chown(name, account.uid, account.gid, dir_fd=descriptor, follow_symlinks=False)
+    os.chown(claim, account.uid, account.gid, follow_symlinks=False)
