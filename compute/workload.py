@@ -81,7 +81,7 @@ class Workload:
 
     ``revision`` changes exactly when the running thing must be replaced by a new one (each launch, resume or retry);
     applying the same revision again is a no-op on a cluster that already has it.
-    ``start_timeout`` is in seconds.
+    ``generation`` says which intent asks for it, see ``Driver``. ``start_timeout`` is in seconds.
     """
 
     name: str
@@ -103,6 +103,7 @@ class Workload:
     probe: Probe = Probe("/")
     labels: dict[str, str] = field(default_factory=dict)
     start_timeout: int = 300
+    generation: int = 0
 
 
 @dataclass(frozen=True)

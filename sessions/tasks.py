@@ -17,7 +17,7 @@ from django.utils import timezone
 from django_q.tasks import async_task
 
 from compute.clusters import driver_for
-from compute.clusters.base import ClusterError
+from compute.clusters.base import ClusterError, Outdated
 from sessions.models import LEASE, MAX_BACKOFF, Activity, Desired, Session
 from sessions.workload import build
 
@@ -51,6 +51,8 @@ def reconcile(session_id: int) -> None:
     try:
         if not _was_just_applied(session):
             _act(session)
+    except Outdated as newer:
+        _overtaken(session, holder, newer.generation)
     except ClusterError as error:
         _record_error(session, holder, error.reason, str(error), retryable=error.retryable)
     except Exception:
@@ -90,9 +92,9 @@ def _act(session: Session) -> None:
     if session.desired == Desired.RUNNING:
         driver.apply(build(session))
     elif session.desired == Desired.PAUSED:
-        driver.pause(namespace, session.host)
+        driver.pause(namespace, session.host, session.generation)
     else:
-        driver.remove(namespace, session.host)
+        driver.remove(namespace, session.host, session.generation)
 
 
 def _record_applied(session: Session, holder: str) -> None:
@@ -107,6 +109,18 @@ def _record_applied(session: Session, holder: str) -> None:
         apply_message="",
         apply_final=False,
     )
+
+
+def _overtaken(session: Session, holder: str, theirs: int) -> None:
+    """The cluster has acted on a newer generation than this task's.
+
+    So has the row, and this task is late: there is nothing to do. Unless the database is a restored backup: then what it
+    says is what is wanted, and is asked for again as a generation that the cluster has not seen.
+    """
+    Session.objects.filter(pk=session.pk, lease_holder=holder).update(lease_until=None, lease_holder="")
+    fresh = {"generation": theirs + 1} | ({"revision": theirs + 1} if session.desired == Desired.RUNNING else {})
+    if Session.objects.filter(pk=session.pk, generation=session.generation).update(**fresh):
+        log.warning("The cluster of %s is ahead of the database, as after a restore: it is told again what is wanted.", session.host)
 
 
 def _record_error(session: Session, holder: str, reason: str, message: str, *, retryable: bool) -> None:

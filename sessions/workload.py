@@ -15,6 +15,7 @@ def build(session: Session) -> Workload:
         name=session.host,
         namespace=snapshot["namespace"],
         revision=session.revision,
+        generation=session.generation,
         image=snapshot["image"],
         ide=ide.slug,
         token=session.ide_token,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from compute.clusters.base import Capacity, ClusterError, Event, Health, Stop
+from compute.clusters.base import Capacity, ClusterError, Event, Health, Outdated, Stop
 from compute.workload import Claim, Observation, Workload
 
 
@@ -19,6 +19,7 @@ class FakeDriver:
         self.claims: dict[tuple[str, str], Claim] = {}
         self.deleted_claims: list[tuple[str, str]] = []
         self.observations: dict[tuple[str, str], Observation] = {}
+        self.generations: dict[str, int] = {}
         self.error: ClusterError | Exception | None = None
         self.unsupported: dict[str, str] = {}
 
@@ -26,19 +27,25 @@ class FakeDriver:
         if self.error is not None:
             raise self.error
 
+    def _fence(self, name: str, generation: int) -> None:
+        self._fail()
+        if generation and generation < self.generations.get(name, 0):
+            raise Outdated(self.generations[name])
+        self.generations[name] = max(generation, self.generations.get(name, 0))
+
     def offers(self, image: str) -> str:
         return self.unsupported.get(image, "")
 
     def apply(self, workload: Workload) -> None:
-        self._fail()
+        self._fence(workload.name, workload.generation)
         self.applied.append(workload)
 
-    def pause(self, namespace: str, name: str) -> None:
-        self._fail()
+    def pause(self, namespace: str, name: str, generation: int = 0) -> None:
+        self._fence(name, generation)
         self.paused.append(name)
 
-    def remove(self, namespace: str, name: str) -> None:
-        self._fail()
+    def remove(self, namespace: str, name: str, generation: int = 0) -> None:
+        self._fence(name, generation)
         self.removed.append(name)
 
     def watch(self, stop: Stop) -> Iterator[Observation]:

@@ -23,6 +23,17 @@ class ClusterError(Exception):
         self.retryable = retryable
 
 
+class Outdated(ClusterError):
+    """The call is of an older generation than one that the cluster has acted on; nothing was done.
+
+    ``generation`` is the newest that the cluster has acted on.
+    """
+
+    def __init__(self, generation: int) -> None:
+        super().__init__("Outdated", "The cluster has been asked for something newer meanwhile.")
+        self.generation = generation
+
+
 @dataclass(frozen=True)
 class Health:
     """``ok`` and, when not, one sentence per problem; ``notes`` are facts worth showing an operator."""
@@ -57,6 +68,10 @@ class Driver(Protocol):
 
     ``apply``, ``pause``, ``remove``, ``ensure_claim`` and ``delete_claim`` are idempotent, return at once (they never
     wait for readiness) and raise :class:`ClusterError` only. ``watch`` is the controller's.
+
+    ``generation`` counts what was asked of a workload. A call may be delayed on its way by any time, so ``apply``,
+    ``pause`` and ``remove`` raise :class:`Outdated` when one of a higher generation came before; for an hour after
+    ``remove``, too. 0 is for people at a console: it is never outdated.
     """
 
     def offers(self, image: str) -> str:
@@ -65,10 +80,10 @@ class Driver(Protocol):
     def apply(self, workload: Workload) -> None:
         """Make the workload run at its revision (claims included). Safe to repeat, also after a crash half-way."""
 
-    def pause(self, namespace: str, name: str) -> None:
+    def pause(self, namespace: str, name: str, generation: int = 0) -> None:
         """Release the compute of a workload, keep every claim. Unknown names are fine."""
 
-    def remove(self, namespace: str, name: str) -> None:
+    def remove(self, namespace: str, name: str, generation: int = 0) -> None:
         """Remove everything of the workload but its claims. Unknown names are fine."""
 
     def watch(self, stop: Stop) -> Iterator[Observation]:
@@ -91,7 +106,7 @@ class Driver(Protocol):
         """Make the claim exist; an existing one is left as it is."""
 
     def delete_claim(self, namespace: str, name: str) -> None:
-        """Delete a claim and its data for good. Only ``storage.services`` calls this."""
+        """Delete a claim, and its data, for good; the data may take longer. Only ``storage.services`` calls this."""
 
     def capacity(self) -> Capacity | None:
         """What the cluster has in all, or None when it cannot tell."""

@@ -194,6 +194,7 @@ class Machine:
         for name in [f.name for f in folder.glob("[a-z]*")] if folder.exists() else []:
             self.driver.remove(self.namespace, name)
             self.gone(name)
+        shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(self.driver.root / "claims" / self.namespace, ignore_errors=True)
 
 

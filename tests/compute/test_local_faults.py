@@ -12,7 +12,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from compute.clusters.local import LocalDriver, layout
+from compute.clusters.base import Outdated
+from compute.clusters.local import LocalDriver, layout, sweep
 from compute.clusters.local.processes import Process
 from compute.workload import InitScript, Observation
 from tests.compute.conftest import Machine, wait_for
@@ -183,6 +184,59 @@ def test_launch_pause_and_resume_in_a_row_end_in_what_was_asked_last(machine: Ma
     machine.driver.pause(machine.namespace, "s")
     machine.paused()
     assert machine.servers() == 0
+
+
+def test_a_call_that_was_held_up_changes_nothing(machine: Machine) -> None:
+    driver, late = machine.driver, machine.workload(generation=1)
+    machine.start(generation=1)
+    driver.pause(machine.namespace, "s", 2)
+    machine.paused()
+    with pytest.raises(Outdated) as outdated:
+        driver.apply(late)
+    assert outdated.value.generation == 2
+    machine.start(revision=3, generation=3)
+    with pytest.raises(Outdated):
+        driver.pause(machine.namespace, "s", 2)
+    assert machine.see().ready
+    driver.remove(machine.namespace, "s", 4)
+    driver.remove(machine.namespace, "s", 4)
+    machine.gone()
+    for claim in late.claims:
+        driver.delete_claim(machine.namespace, claim.name)
+    for call in (lambda: driver.apply(late), lambda: driver.pause(machine.namespace, "s", 2)):
+        with pytest.raises(Outdated):
+            call()
+    assert not machine.see().retained
+    assert not machine.claim("home").exists()
+
+
+@pytest.mark.parametrize("verb", ["pause", "remove"])
+def test_a_start_that_comes_after_what_ended_it_changes_nothing(machine: Machine, verb: str) -> None:
+    getattr(machine.driver, verb)(machine.namespace, "s", 2)
+    with pytest.raises(Outdated):
+        machine.driver.apply(machine.workload(generation=1))
+    assert not machine.session().folder.exists()
+    machine.driver.remove(machine.namespace, "s")  # somebody at a console
+    machine.start(revision=3, generation=3)
+
+
+def test_removed_sessions_are_forgotten_after_an_hour(machine: Machine) -> None:
+    machine.start(generation=1)
+    machine.driver.remove(machine.namespace, "gone", 2)
+    kept, gone = machine.session().fence, machine.session("gone").fence
+    sweep.forget(gone)
+    assert gone.exists()
+    for fence in (kept, gone):
+        os.utime(fence, (0, 0))
+        sweep.forget(fence)
+    assert kept.exists()
+    assert not gone.exists()
+    assert not machine.session("gone").turn.exists()
+    machine.driver.remove(machine.namespace, "s", 3)
+    machine.gone()
+    os.utime(kept, (0, 0))
+    with watching(machine):
+        wait_for(lambda: not kept.parent.exists(), "the last one to be forgotten")
 
 
 def test_sessions_survive_a_restart_of_slipway_and_are_found_again(machine: Machine) -> None:

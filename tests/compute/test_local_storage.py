@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 from pathlib import Path
@@ -9,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from compute.clusters.base import ClusterError
-from compute.clusters.local import layout
+from compute.clusters.local import layout, sweep
 from compute.clusters.local.launch import link_volumes
 from compute.workload import Claim
-from tests.compute.conftest import Machine
+from tests.compute.conftest import Machine, wait_for
+from tests.compute.test_local_faults import watching
 
 
 @pytest.mark.parametrize("name", ["../x", "..", ".", "", "a/b", "/etc", "a\0b", "A", "x" * 64, ".gone-1"])
@@ -42,7 +44,8 @@ def test_a_claim_is_made_once_and_deleted_with_all_that_is_in_it(machine: Machin
     assert (folder / "kept.txt").read_text() == "kept"
     machine.driver.delete_claim(machine.namespace, "data")
     machine.driver.delete_claim(machine.namespace, "data")
-    assert list(folder.parent.iterdir()) == []
+    assert not folder.exists()
+    wait_for(lambda: list(folder.parent.iterdir()) == [], "the data to go")
     assert os.path.exists("/etc/passwd")
 
 
@@ -51,7 +54,27 @@ def test_a_deletion_that_was_interrupted_is_finished_by_the_next(machine: Machin
     left = machine.claim("data").with_name(".gone-data")
     (left / "rest").mkdir(parents=True)
     machine.driver.delete_claim(machine.namespace, "data")
-    assert list(left.parent.iterdir()) == []
+    wait_for(lambda: list(left.parent.iterdir()) == [], "the rest to go")
+
+
+def test_what_a_killed_deletion_left_is_swept_by_the_watch(machine: Machine) -> None:
+    machine.driver.ensure_claim(machine.namespace, Claim("kept", "1Gi"))
+    left = machine.claim("data").with_name(".gone-data.1234")
+    (left / "rest").mkdir(parents=True)
+    with watching(machine):
+        wait_for(lambda: list(left.parent.iterdir()) == [machine.claim("kept")], "the rest to go")
+
+
+def test_a_deletion_that_another_process_is_at_is_left_to_it(tmp_path: Path) -> None:
+    gone = tmp_path / ".gone-data.1234"
+    (gone / "rest").mkdir(parents=True)
+    descriptor = os.open(gone, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    sweep.delete(gone)
+    assert gone.exists()
+    os.close(descriptor)
+    sweep.delete(gone)
+    assert not gone.exists()
 
 
 def test_a_deletion_leaves_those_of_other_claims_alone(machine: Machine) -> None:
@@ -59,7 +82,7 @@ def test_a_deletion_leaves_those_of_other_claims_alone(machine: Machine) -> None
     other = machine.claim("data").with_name(".gone-other")
     other.mkdir()
     machine.driver.delete_claim(machine.namespace, "data")
-    assert list(other.parent.iterdir()) == [other]
+    wait_for(lambda: list(other.parent.iterdir()) == [other], "the claim to go")
 
 
 def test_folders_that_their_owner_made_read_only_are_deleted_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +123,7 @@ def test_links_never_replace_a_users_file_and_old_ones_go(tmp_path: Path) -> Non
     assert "could not be shown" in link_volumes(home, claims, links)[0]
 
 
-def test_a_volume_of_another_user_is_handed_over(machine: Machine) -> None:
+def test_a_volume_of_another_user_is_handed_over(machine: Machine, tmp_path: Path) -> None:
     if os.getuid() != 0:
         pytest.skip("only root can give files away")
     machine.driver.ensure_claim(machine.namespace, Claim("home", "1Gi"))
@@ -108,10 +131,17 @@ def test_a_volume_of_another_user_is_handed_over(machine: Machine) -> None:
     (home / "deep").mkdir()
     (home / "deep" / "file").write_text("x")
     (home / "link").symlink_to("/etc/passwd")
+    (home / "twice").write_text("x")
+    os.link(home / "twice", home / "deep" / "twice")
+    another, linked = tmp_path / "another", home / "linked"
+    another.write_text("x")
+    os.chown(another, 1, 1)
+    os.link(another, linked)
     os.chown(home, 0, 0)
     machine.start()
+    assert another.stat().st_uid == 1
     owner = machine.driver.account().uid
-    assert {(home / path).lstat().st_uid for path in (".", "deep", "deep/file", "link")} == {owner}
+    assert {(home / path).lstat().st_uid for path in (".", "deep", "deep/file", "link", "deep/twice")} == {owner}
     assert os.stat("/etc/passwd").st_uid == 0
 
 

@@ -13,7 +13,7 @@ from django_q.models import OrmQ
 from compute.clusters.base import ClusterError
 from compute.workload import Claim, Mount, Resources, Workload
 from sessions import services, tasks
-from sessions.models import LEASE, Session
+from sessions.models import LEASE, Desired, Session
 from sessions.spec import DataVolumeInput, EnvInput
 from storage.models import Volume
 from tests.conftest import Cast
@@ -30,6 +30,7 @@ def test_the_workload_is_everything_the_session_asked_for(launch: Launch, reconc
         name=session.host,
         namespace="research",
         revision=1,
+        generation=1,
         image="local:jupyterlab",
         ide="jupyterlab",
         token=session.ide_token,
@@ -107,6 +108,42 @@ def test_an_intent_that_comes_while_the_task_works_is_queued_again(
     session = reconciled(session)
     assert (session.generation, session.applied_generation) == (2, 1)
     assert OrmQ.objects.count() == 1
+
+
+def test_a_task_that_was_held_up_changes_nothing(
+    launch: Launch, reconciled: Any, cast: Cast, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = launch()
+    act = tasks._act
+
+    def held_up(late: Session) -> None:
+        monkeypatch.setattr(tasks, "_act", act)
+        services.delete(cast.owner, session)
+        Session.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+        assert reconciled(session).applied_generation == 2
+        act(late)
+
+    monkeypatch.setattr(tasks, "_act", held_up)
+    session = reconciled(session)
+    assert (driver.applied, driver.removed) == ([], [session.host])
+    assert (session.generation, session.applied_generation, session.lease_until, session.apply_reason) == (2, 2, None, "")
+
+
+@pytest.mark.parametrize("desired", Desired)
+def test_a_restored_database_that_is_behind_the_cluster_gets_its_way(
+    launch: Launch, reconciled: Any, driver: FakeDriver, desired: Desired
+) -> None:
+    session = launch()
+    driver.generations[session.host] = 9  # of what was asked after the backup
+    Session.objects.update(desired=desired)
+    session = reconciled(session)
+    assert (session.generation, session.applied_generation) == (10, 0)
+    assert session.revision == (10 if desired == Desired.RUNNING else 1)
+    assert session in Session.objects.needing_reconcile()
+    assert OrmQ.objects.count() == 2
+    session = reconciled(session)
+    assert session.applied_generation == 10
+    assert len(driver.applied + driver.paused + driver.removed) == 1
 
 
 def test_tasks_are_not_queued_twice_but_a_lost_one_is_replaced(launch: Launch) -> None:

@@ -6,6 +6,7 @@ Who does what::
     supervisor.py             one small detached process per session: the only one that starts or ends an IDE
     sandbox.py, launch.py     between the supervisor and the IDE: namespaces, privileges, links, init scripts
     builder.py, images.py     builds a recipe's venv once, detached; waits for it
+    sweep.py                  deletes the data of deleted claims, detached
     layout.py, processes.py   the folders, and identity of processes
 
 Slipway and a session's supervisor meet only on disk (``sessions/<namespace>/<name>/``):

@@ -13,8 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compute.clusters.base import Capacity, ClusterError, Driver, Event, Health, Stop
-from compute.clusters.local import detach, health, layout, recipes
+from compute.clusters.base import Capacity, ClusterError, Driver, Event, Health, Outdated, Stop
+from compute.clusters.local import detach, health, layout, recipes, sweep
 from compute.clusters.local.images import BuildFailed, Image
 from compute.clusters.local.layout import Session
 from compute.clusters.local.observe import observation
@@ -55,9 +55,10 @@ class LocalDriver:
         with _as_cluster_error():
             session = Session(self.root, workload.namespace, workload.name)
             wanted = self._desired(workload)
-            for claim in workload.claims:
-                self.ensure_claim(workload.namespace, claim)
-            with session.locked():
+            layout.make_root(self.root)
+            with _turn(session, workload.generation):
+                for claim in workload.claims:
+                    self.ensure_claim(workload.namespace, claim)
                 current = layout.read_json(session.desired) or {"want": "", "revision": 0}
                 if current["want"] == "remove" or workload.revision < current["revision"]:
                     return  # names are never used again, and a newer revision stays
@@ -67,19 +68,20 @@ class LocalDriver:
                 if not self._settled(session):
                     self._wake(session)
 
-    def pause(self, namespace: str, name: str) -> None:
-        self._want(namespace, name, "pause")
+    def pause(self, namespace: str, name: str, generation: int = 0) -> None:
+        self._want(namespace, name, "pause", generation)
 
-    def remove(self, namespace: str, name: str) -> None:
-        self._want(namespace, name, "remove")
+    def remove(self, namespace: str, name: str, generation: int = 0) -> None:
+        self._want(namespace, name, "remove", generation)
 
-    def _want(self, namespace: str, name: str, want: str) -> None:
+    def _want(self, namespace: str, name: str, want: str, generation: int) -> None:
         """Replace what is wanted, keeping nothing of the workload (its secrets above all)."""
         with _as_cluster_error():
             session = Session(self.root, namespace, name)
-            if not session.folder.exists():
+            if not session.folder.exists() and not generation:
                 return
-            with session.locked():
+            layout.make_root(self.root)
+            with _turn(session, generation):
                 if not session.folder.exists():
                     return
                 current = layout.read_json(session.desired) or {"want": "", "revision": 0}
@@ -128,7 +130,7 @@ class LocalDriver:
         """Give the session a supervisor again, if it needs one and has none."""
         with _as_cluster_error():
             session = Session(self.root, namespace, name)
-            with session.locked():
+            with _turn(session, 0):
                 if session.folder.exists() and not self._settled(session):
                     self._wake(session)
 
@@ -139,7 +141,7 @@ class LocalDriver:
             return observation(Session(self.root, namespace, name))
 
     def watch(self, stop: Stop) -> Iterator[Observation]:
-        return Watch(self.root, self.heal).run(stop)
+        return Watch(self.root, self.heal, self._sweep).run(stop)
 
     def logs(self, namespace: str, name: str, tail: int = 200) -> str:
         with _as_cluster_error():
@@ -177,17 +179,19 @@ class LocalDriver:
                         raise
 
     def delete_claim(self, namespace: str, name: str) -> None:
+        """Gone at once under its name; a process of its own deletes the data, which may take minutes."""
         with _as_cluster_error():
             folder = layout.claim_folder(self.root, namespace, name)
-            gone = folder.with_name(f".gone-{name}")
-            if not folder.parent.exists():
-                return
-            with layout.locked(folder.with_name(f".{name}.lock")):
-                layout.remove_tree(gone)  # what an earlier deletion left when it was interrupted
-                with suppress(FileNotFoundError):
-                    folder.rename(gone)
-                layout.remove_tree(gone)
-                folder.with_name(f".{name}.lock").unlink()
+            with suppress(FileNotFoundError):
+                folder.rename(folder.with_name(f".gone-{name}.{uuid.uuid4().hex}"))
+            if any(sweep.deleted_claims(self.root, namespace, name)):
+                self._sweep(namespace, name)
+
+    def _sweep(self, *only: str) -> None:
+        """Start deleting what was put aside: of one claim, or all."""
+        with _as_cluster_error():
+            layout.make_root(self.root)
+        detach.start("sweep", str(self.root), *only, log=self.root / "sweep.log")
 
     # Images
 
@@ -242,6 +246,22 @@ class LocalDriver:
 
     def health(self) -> Health:
         return health.check(self.root, self.account, self.isolate)
+
+
+@contextmanager
+def _turn(session: Session, generation: int) -> Iterator[None]:
+    """Hold the session's lock, unless something newer was asked for: then ``Outdated``. Remembers the generation."""
+    with session.locked():
+        try:
+            newest = (layout.read_json(session.fence) or {"generation": 0})["generation"]
+            if generation and generation < newest:
+                raise Outdated(newest)
+            if generation > newest:
+                layout.write_json(session.fence, {"generation": generation})
+            yield
+        finally:
+            if not session.folder.exists():
+                session.turn.unlink()
 
 
 @contextmanager

@@ -85,7 +85,7 @@ class Supervisor:
     def _delete(self) -> None:
         self._scratch_away()
         shutil.rmtree(self.session.folder)
-        self.session.folder.with_name(f".{self.session.name}.lock").unlink(missing_ok=True)
+        self.session.turn.unlink(missing_ok=True)
         with suppress(OSError):  # other sessions are in it
             self.session.folder.parent.rmdir()
 

@@ -24,6 +24,7 @@ from compute.workload import Observation
 LOOK = 0.15
 LIVENESS = 1.5
 UNSETTLED = 2.0
+SWEEP = 3600.0
 logger = logging.getLogger(__name__)
 
 
@@ -60,13 +61,15 @@ class Seen:
 
 
 class Watch:
-    def __init__(self, root: Path, heal: Callable[[str, str], None]) -> None:
-        self.root, self.heal = root, heal
+    def __init__(self, root: Path, heal: Callable[[str, str], None], sweep: Callable[[], None]) -> None:
+        self.root, self.heal, self.sweep = root, heal, sweep
+        self.sweep_at = time.monotonic()
         self.seen: dict[tuple[str, str], Seen] = {}
 
     def run(self, stop: Stop) -> Iterator[Observation]:
         """See ``Driver.watch``."""
         while not stop.is_set():
+            self._sweep()
             yield from self.look()
             stop.wait(LOOK)
 
@@ -109,6 +112,16 @@ class Watch:
         if due:
             seen.told_at = now
         return due
+
+    def _sweep(self) -> None:
+        """At the start, and then every hour."""
+        if time.monotonic() < self.sweep_at:
+            return
+        self.sweep_at = time.monotonic() + SWEEP
+        try:
+            self.sweep()
+        except ClusterError as error:
+            logger.warning("Deleted volumes have to wait: %s", error)
 
     def _heal(self, session: Session) -> None:
         try:
