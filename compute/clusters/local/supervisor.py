@@ -207,8 +207,9 @@ class Supervisor:
                 if self.session.publish(owner) and answers(self.session.socket, probe["path"], probe["statuses"]):
                     self.status.state = State.RUNNING
                     self.status.finish("server", message="")
-                    self._save()
+                    # The event first: who sees the status also finds what led to it.
                     add_event(self.session.events, "Ready", "The IDE answers.")
+                    self._save()
             elif self._version() != self.version:
                 raise Superseded
             self._reap()
@@ -238,8 +239,8 @@ class Supervisor:
         self.status.state, self.status.main = State.FAILED, None
         self.status.reason, self.status.message, self.status.log_tail = failure.reason, str(failure), failure.log_tail
         self.status.finish(step, "failed", str(failure))
-        self._save()
         add_event(self.session.events, failure.reason, str(failure), "Warning")
+        self._save()
 
     def _end(self) -> None:
         """End every process of the session, politely first. Returns when none is left."""
