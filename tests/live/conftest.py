@@ -26,8 +26,8 @@ from compute.models import Cluster, Membership, Role, Workspace
 from config.demo_accounts import DEMO_ACCOUNTS
 from storage.models import SecretsBundle
 from tests.browser import Browser
-from tests.live.gallery import NEWCOMER_PASSWORD, Gallery
-from tests.live.pages import Watch, sign_in
+from tests.live.gallery import NEWCOMER_PASSWORD, VIEWS, Gallery
+from tests.live.pages import WIDE, Watch, sign_in
 from tests.stack import Stack, fresh_database
 
 PASSWORDS = {account.username: account.password for account in DEMO_ACCOUNTS}
@@ -137,9 +137,27 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def signed_in_states() -> dict[str, Any]:
-    """The cookies of accounts that have signed in once, by name: a sign-in per test would only cost time."""
-    return {}
+def context_as(stack: Stack, chromium: Any) -> Callable[..., Any]:
+    """A new browser context of an account. Each account signs in once per run; a sign-in per test would only cost time."""
+    states: dict[str, Any] = {}
+
+    def context(username: str = "", **options: Any) -> Any:
+        if username and username not in states:
+            states[username] = cookies_of(username)
+        made = chromium.new_context(base_url=stack.url, storage_state=states.get(username), **options)
+        made.set_default_timeout(20_000)
+        return made
+
+    def cookies_of(username: str) -> Any:
+        fresh = context()
+        page = fresh.new_page()
+        page.goto("/sign-in/")
+        sign_in(page, username, PASSWORDS[username])
+        state = fresh.storage_state()
+        fresh.close()
+        return state
+
+    return context
 
 
 @pytest.fixture
@@ -150,37 +168,60 @@ def watch(stack: Stack) -> Iterator[Watch]:
 
 
 @pytest.fixture
-def page_as(
-    stack: Stack, chromium: Any, signed_in_states: dict[str, Any], watch: Watch, request: pytest.FixtureRequest
-) -> Iterator[Callable[..., Any]]:
+def page_as(context_as: Callable[..., Any], watch: Watch, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
     """``page_as(username, **context_options)``, such as ``java_script_enabled=False`` or ``color_scheme="dark"``."""
     contexts: list[Any] = []
 
     def page(username: str = "", **options: Any) -> Any:
-        if username and username not in signed_in_states:
-            signed_in_states[username] = cookies_of(username)
-        context = chromium.new_context(base_url=stack.url, storage_state=signed_in_states.get(username), **options)
-        context.set_default_timeout(20_000)
+        context = context_as(username, **options)
         watch.over(context)
         contexts.append(context)
         return context.new_page()
 
-    def cookies_of(username: str) -> Any:
-        context = chromium.new_context(base_url=stack.url)
-        page = context.new_page()
-        page.goto("/sign-in/")
-        sign_in(page, username, PASSWORDS[username])
-        state = context.storage_state()
-        context.close()
-        return state
-
     yield page
-    failed = getattr(request.node, "failed", False)
     for number, context in enumerate(contexts):
-        for page in context.pages if failed else ():
-            SCREENSHOTS.mkdir(exist_ok=True)
-            page.screenshot(path=SCREENSHOTS / f"{request.node.name}-{number}.png", full_page=True)
+        photograph_failure(request, context.pages, number)
         context.close()
+
+
+@pytest.fixture(scope="session")
+def visitors() -> dict[str, tuple[Any, Watch]]:
+    return {}
+
+
+@pytest.fixture
+def show(
+    gallery: Gallery, context_as: Callable[..., Any], visitors: dict[str, tuple[Any, Watch]], request: pytest.FixtureRequest
+) -> Iterator[Callable[[str], Any]]:
+    """``show("presets")``: a page of the gallery, in the one tab that its visitor keeps: what is cached need not load again."""
+    shown: list[tuple[Any, Watch]] = []
+
+    def at(name: str) -> Any:
+        view = VIEWS[name]
+        if view.username not in visitors:
+            context, watching = context_as(view.username, reduced_motion="reduce"), Watch(gallery.stack.url)
+            watching.over(context)
+            visitors[view.username] = context.new_page(), watching
+        page, watching = visitors[view.username]
+        watching.complaints.clear()
+        watching.allowed = [] if view.status == 200 else [f"answer {view.status}"]
+        shown.append((page, watching))
+        page.set_viewport_size(WIDE)
+        page.emulate_media(color_scheme="light")
+        gallery.show(page, view)
+        return page
+
+    yield at
+    for page, watching in shown:
+        photograph_failure(request, [page], 0)
+        watching.check()
+
+
+def photograph_failure(request: pytest.FixtureRequest, pages: list[Any], number: int) -> None:
+    if getattr(request.node, "failed", False):
+        SCREENSHOTS.mkdir(exist_ok=True)
+        for page in pages:
+            page.screenshot(path=SCREENSHOTS / f"{request.node.name}-{number}.png", full_page=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

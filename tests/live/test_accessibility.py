@@ -10,17 +10,18 @@ from playwright.sync_api import Page, expect
 
 from compute.models import Workspace
 from sessions.models import Session
-from tests.live.gallery import VIEWS, Gallery, nginx_pages
-from tests.live.pages import NARROW, WIDE, Watch, Wizard, serious_findings
+from tests.live.gallery import VIEWS, nginx_pages
+from tests.live.pages import NARROW, WIDE, Wizard, serious_findings
 from tests.stack import Stack
 
 PAGES = Callable[..., Any]
+SHOW = Callable[[str], Any]
 # Dark colours change contrasts and nothing else that axe looks at; a narrow screen, what is shown at all.
 CONTRAST = ("color-contrast",)
 SHOWN = (
     *CONTRAST,
     *("aria-hidden-focus", "button-name", "label", "link-in-text-block", "link-name", "nested-interactive"),
-    *("scrollable-region-focusable", "select-name", "summary-name", "target-size"),
+    *("scrollable-region-focusable", "select-name", "summary-name"),
 )
 
 
@@ -37,13 +38,8 @@ def findings_everywhere(page: Page) -> list[str]:
 
 
 @pytest.mark.parametrize("name", VIEWS)
-def test_axe_finds_nothing_serious(page_as: PAGES, gallery: Gallery, watch: Watch, name: str) -> None:
-    view = VIEWS[name]
-    if view.status != 200:
-        watch.allow(f"answer {view.status}")
-    page = page_as(view.username, reduced_motion="reduce")
-    gallery.show(page, view)
-    found = findings_everywhere(page)
+def test_axe_finds_nothing_serious(show: SHOW, name: str) -> None:
+    found = findings_everywhere(show(name))
     assert not found, "\n".join(found)
 
 
@@ -78,9 +74,8 @@ def tab_to(page: Page, name: str, presses: int = 40) -> None:
     raise AssertionError(f"{presses} presses of Tab do not reach {name}; the focus is at {focused(page)}")
 
 
-def test_the_skip_link_is_first_and_leads_to_the_content(page_as: PAGES, gallery: Gallery) -> None:
-    page = page_as("member")
-    gallery.show(page, VIEWS["sessions"])
+def test_the_skip_link_is_first_and_leads_to_the_content(show: SHOW) -> None:
+    page = show("sessions")
     page.keyboard.press("Tab")
     assert focused(page) == "Skip to content"
     page.keyboard.press("Enter")
@@ -102,15 +97,12 @@ def test_the_skip_link_is_first_and_leads_to_the_content(page_as: PAGES, gallery
         ("wizard-storage", "Launch session"),
     ],
 )
-def test_tab_reaches_the_primary_action(page_as: PAGES, gallery: Gallery, name: str, action: str) -> None:
-    page = page_as(VIEWS[name].username)
-    gallery.show(page, VIEWS[name])
-    tab_to(page, action)
+def test_tab_reaches_the_primary_action(show: SHOW, name: str, action: str) -> None:
+    tab_to(show(name), action)
 
 
-def test_menus_open_with_enter_and_close_with_escape(page_as: PAGES, gallery: Gallery) -> None:
-    page = page_as("member")
-    gallery.show(page, VIEWS["sessions"])
+def test_menus_open_with_enter_and_close_with_escape(show: SHOW) -> None:
+    page = show("sessions")
     for summary in (page.locator(".sidebar .workspace-switch > summary"), page.locator("#results details.menu > summary").first):
         menu = summary.locator("xpath=..").locator(".menu-panel")
         summary.focus()

@@ -8,29 +8,24 @@ from typing import Any
 import pytest
 
 from tests.live.conftest import SCREENSHOTS
-from tests.live.gallery import VIEWS, Gallery, nginx_pages
-from tests.live.pages import NARROW, Watch, overflow
+from tests.live.gallery import VIEWS, nginx_pages
+from tests.live.pages import NARROW, overflow
 from tests.stack import Stack
 
-PAGES = Callable[..., Any]
 DESKTOP = {"width": 1440, "height": 900}
 
 
 @pytest.mark.parametrize("name", VIEWS)
-def test_the_page_fits_its_screen(page_as: PAGES, gallery: Gallery, watch: Watch, name: str) -> None:
-    view = VIEWS[name]
-    if view.status != 200:
-        watch.allow(f"answer {view.status}")
-    page = page_as(view.username, reduced_motion="reduce")
-    gallery.show(page, view)
+def test_the_page_fits_its_screen(show: Callable[[str], Any], name: str) -> None:
+    page = show(name)
     for size in (DESKTOP, NARROW):
         page.set_viewport_size(size)
         assert overflow(page) == 0, f"{name} can be scrolled sideways at {size['width']} pixels"
-        if view.main:
+        if VIEWS[name].main:
             photograph(page, name, size["width"])
 
 
-def test_nginxs_own_pages_fit_their_screens(page_as: PAGES, stack: Stack) -> None:
+def test_nginxs_own_pages_fit_their_screens(page_as: Callable[..., Any], stack: Stack) -> None:
     page = page_as()
     for name, html in nginx_pages(stack).items():
         page.set_viewport_size(NARROW)

@@ -7,20 +7,16 @@ sign-out.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.contrib.auth import get_user_model
 from playwright.sync_api import Page, expect
 
 from compute.models import Workspace
-from presets.models import Preset
-from sessions import services
 from sessions.models import Phase, Session
-from sessions.spec import defaults
-from tests.live.conftest import new_workspace
+from tests.live.gallery import Gallery
 from tests.live.pages import START_SECONDS, Watch, Wizard, is_same_page, phase, sign_in, stay_on_this_page
 from tests.stack import Stack
 
@@ -125,15 +121,10 @@ def delete_the_volume_and_restore_it(page: Page, workspace: Workspace, volume: s
     expect(row).to_be_visible()
 
 
-@pytest.fixture(scope="module")
-def running(stack: Stack) -> Iterator[Session]:
-    """A session of the member that runs, for tests that change nothing about it."""
-    workspace = new_workspace()
-    member = get_user_model().objects.get(username="member")
-    session = services.launch(member, workspace, defaults(member, workspace, Preset.objects.get(slug="jupyterlab")))
-    yield session
-    session.refresh_from_db()
-    services.delete(member, session)
+@pytest.fixture
+def running(gallery: Gallery) -> Session:
+    """A session of the member that runs. Nothing here changes it."""
+    return gallery.sessions["Running"]
 
 
 def at_its_page(page: Page, session: Session) -> Page:
