@@ -47,7 +47,7 @@ def test_a_killed_program_is_started_again(stack: Stack, browser_as: Callable[..
     "kind", ["an idle worker", "all idle workers", "the pusher", "the monitor", "the sentinel", "the cluster", "the watchdog"]
 )
 def test_tasks_go_on_after_a_part_of_the_worker_was_killed(stack: Stack, kind: str) -> None:
-    tasks_are_done(40)
+    tasks_are_done(90)
     watchdog = psutil.Process(stack.pid("worker"))
     (cluster,) = watchdog.children()
     (sentinel,) = cluster.children()
@@ -65,19 +65,19 @@ def test_tasks_go_on_after_a_part_of_the_worker_was_killed(stack: Stack, kind: s
     }
     for victim in victims[kind]:
         victim.kill()
-    tasks_are_done(40)
+    tasks_are_done(90)
     orphans = [child for child in (cluster, sentinel, *pool, monitor, pusher) if child.is_running() and child.ppid() == 1]
     assert not orphans
 
 
 def test_a_busy_queue_is_no_reason_to_start_the_worker_again(stack: Stack) -> None:
-    tasks_are_done(40)
+    tasks_are_done(90)
     (before,) = psutil.Process(stack.pid("worker")).children()
     from django_q.tasks import async_task
 
     for _ in range(8):
         async_task("time.sleep", 5)
-    tasks_are_done(60)
+    tasks_are_done(90)
     (after,) = psutil.Process(stack.pid("worker")).children()
     assert after == before
 
