@@ -199,7 +199,9 @@ class Runner:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        (self.run_dir / f"{program.name}.pid").write_text(str(program.child.pid))
+        fresh = self.run_dir / f".{program.name}.pid"
+        fresh.write_text(str(program.child.pid))
+        fresh.replace(self.run_dir / f"{program.name}.pid")  # whoever reads it never finds it empty
         program.started = time.monotonic()
 
     def _start_all(self) -> None:

@@ -125,7 +125,11 @@ class Stack:
 
     def pid(self, program: str) -> int:
         """The process id of web, relay, worker, controller or nginx now."""
-        return int((self.run_dir / f"{program}.pid").read_text())
+        file = self.run_dir / f"{program}.pid"
+        deadline = time.monotonic() + 5
+        while not (text := file.read_text().strip()) and time.monotonic() < deadline:
+            time.sleep(0.01)  # nginx writes its own, and not at once
+        return int(text)
 
     def kill(self, program: str) -> int:
         """``kill -9``; the runner starts it again. Returns the pid that it had."""
