@@ -22,6 +22,19 @@ from compute.admin_usage import Use, UsedByMixin, usage
 logger = logging.getLogger(__name__)
 
 
+class ReadOnlyMixin:
+    """An admin page that only shows."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
 class CatalogForm(forms.ModelForm):
     """A model form that reports a violated database constraint at the field that mends it."""
 

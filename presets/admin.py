@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.decorators import method_decorator
 from django.views.decorators.debug import sensitive_post_parameters
 
-from compute.admin_base import CatalogAdmin, CatalogForm
+from compute.admin_base import CatalogAdmin, CatalogForm, ReadOnlyMixin
 from compute.admin_usage import Use, counts, with_uses
 from compute.models import ComputePool
 from presets.admin_forms import (
@@ -139,7 +139,7 @@ def _names(rows: Any) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") if names else "All"
 
 
-class EntryAdmin(OfferAdmin):
+class EntryAdmin(ReadOnlyMixin, OfferAdmin):
     """The history and the uses of one entry. It is edited, with its neighbours, on its preset's page."""
 
     list_display = ("name", "preset", "state", "used_by")
@@ -148,15 +148,6 @@ class EntryAdmin(OfferAdmin):
     search_fields = ("name", "slug", "preset__name")
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
 

@@ -15,6 +15,7 @@ from django.urls import path
 from django_q import admin as _registered_by_queue  # noqa: F401  (so that there is something to unregister)
 from django_q.models import Failure, OrmQ, Schedule, Success
 
+from compute.admin_base import ReadOnlyMixin
 from compute.errors import Forbidden, Refused
 from compute.models import Workspace
 from presets.admin import PresetAdmin
@@ -64,19 +65,8 @@ class PresetWithPreviewAdmin(PresetAdmin):
         return TemplateResponse(request, "admin/presets/preset/preview.html", context)
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-
 @admin.register(Session)
-class SessionAdmin(ReadOnlyAdmin):
+class SessionAdmin(ReadOnlyMixin, admin.ModelAdmin):
     """Fields that hold secrets (variables, tokens, the snapshot) are not shown. Actions ask the services, as everyone does."""
 
     list_display = ("name", "workspace", "owner", "preset", "image", "pod_size", "phase", "reason", "created_at")
@@ -127,7 +117,7 @@ class SessionAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Activity)
-class ActivityAdmin(ReadOnlyAdmin):
+class ActivityAdmin(ReadOnlyMixin, admin.ModelAdmin):
     list_display = ("at", "verb", "host", "workspace", "actor", "phase", "reason", "message")
     list_filter = ("verb", "phase", "workspace")
     list_select_related = ("workspace", "actor")
@@ -138,7 +128,7 @@ class ActivityAdmin(ReadOnlyAdmin):
 
 
 @admin.register(OrmQ)
-class QueueAdmin(ReadOnlyAdmin):
+class QueueAdmin(ReadOnlyMixin, admin.ModelAdmin):
     """Tasks that wait. Their payload is an id."""
 
     list_display = ("id", "lock")
@@ -146,7 +136,7 @@ class QueueAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Failure)
-class FailedTaskAdmin(ReadOnlyAdmin):
+class FailedTaskAdmin(ReadOnlyMixin, admin.ModelAdmin):
     """Tasks that raised: a defect, for refusals of clusters are recorded as activity. The sweep tries their sessions again."""
 
     list_display = ("func", "started", "stopped", "attempt_count")

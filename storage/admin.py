@@ -12,7 +12,7 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.debug import sensitive_post_parameters
 
 from compute.admin import WorkspaceAdmin
-from compute.admin_base import CatalogForm, CatalogFormSet
+from compute.admin_base import CatalogForm, CatalogFormSet, ReadOnlyMixin
 from compute.admin_usage import Use, UsedByMixin
 from compute.models import Workspace
 from storage.models import Secret, SecretsBundle, Volume
@@ -113,7 +113,7 @@ class SecretsBundleAdmin(admin.ModelAdmin):
 
 
 @admin.register(Volume)
-class VolumeAdmin(UsedByMixin, admin.ModelAdmin):
+class VolumeAdmin(ReadOnlyMixin, UsedByMixin, admin.ModelAdmin):
     """Read-only: the application deletes volumes, through the trash, because a row without its claim is lost data."""
 
     list_display = ("name", "workspace", "kind", "owner", "size", "access_mode", "trashed_at", "used_by")
@@ -125,12 +125,3 @@ class VolumeAdmin(UsedByMixin, admin.ModelAdmin):
         *("created_at", "trashed_at", "trashed_by", "purge_after", "used_by_names"),
     )
     uses = (Use("mounts", "session", via="session"),)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
