@@ -87,7 +87,6 @@ def prepare(state: Path, port: int, database_url: str = "") -> dict[str, str]:
     state.mkdir(mode=0o711, parents=True, exist_ok=True)
     _make_session_user()
     settings = environment(state, port, database_url)
-    (state / "slipway.sqlite3").touch(mode=0o600)  # SQLite gives its other files the same mode
     made = subprocess.run(
         [sys.executable, str(BASE_DIR / "manage.py"), "prepare_demo"], env=settings, cwd=BASE_DIR, capture_output=True, text=True
     )
