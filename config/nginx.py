@@ -20,6 +20,8 @@ from sessions import gateway
 # No space, quote, brace, semicolon or dollar: a value can't become a directive.
 PLAIN = re.compile(r"[A-Za-z0-9._:/@%+,\[\]-]+")
 HOST_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+# "name:port": nginx asks DNS once, when it starts, so the name must stand for an address that stays (a Service's does).
+NAMED_UPSTREAM = re.compile(rf"(?:{HOST_NAME.pattern}):\d{{1,5}}")
 PAGES = ("session_unavailable", "web_unavailable")
 PAGE_REFRESH_SECONDS = 5
 
@@ -30,7 +32,8 @@ class NginxOptionError(ValueError):
 
 @dataclass(frozen=True)
 class NginxOptions:
-    """``listen`` is ``address:port``; ``web`` and ``relay`` are ``unix:/path`` or ``IP:port``; paths are absolute.
+    """``listen`` is ``address:port``; ``web`` and ``relay`` are ``unix:/path``, ``IP:port`` or ``name:port``; paths are
+    absolute.
 
     ``user`` is for an nginx that is started as root. With an https ``SLIPWAY_URL``, either nginx ends TLS
     (``tls_certificate`` and ``tls_key``) or one of ``trusted_proxies`` (networks) does. ``access_log`` is a file or
@@ -63,8 +66,8 @@ class NginxOptions:
             if value and not PLAIN.fullmatch(value):
                 raise NginxOptionError(f"{flag}: “{value}” holds a character that nginx would take for syntax.")
         for flag, value in (("--web", self.web), ("--relay", self.relay)):
-            if not gateway.ENDPOINT.fullmatch(value):
-                raise NginxOptionError(f"{flag} must be unix:/path or IP:port, not “{value}”.")
+            if not (gateway.ENDPOINT.fullmatch(value) or NAMED_UPSTREAM.fullmatch(value)):
+                raise NginxOptionError(f"{flag} must be unix:/path, IP:port or name:port, not “{value}”.")
         if not self.run_dir.is_absolute():
             raise NginxOptionError("--run-dir must be an absolute path.")
         if bool(self.tls_certificate) != bool(self.tls_key):

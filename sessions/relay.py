@@ -84,6 +84,8 @@ class Relay:
                 await asyncio.sleep(0.5)
                 continue
             client.setblocking(False)
+            if client.family != socket.AF_UNIX:
+                _suit_network(client)
             task = asyncio.create_task(self._carry(client))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -192,7 +194,7 @@ async def _connect(endpoint: str) -> socket.socket:
     try:
         upstream.setblocking(False)
         if family != socket.AF_UNIX:
-            upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _suit_network(upstream)
         async with asyncio.timeout(CONNECT_SECONDS):
             with _the_socket_itself(address) if isinstance(address, str) else contextlib.nullcontext(address) as target:
                 await asyncio.get_running_loop().sock_connect(upstream, target)
@@ -203,6 +205,13 @@ async def _connect(endpoint: str) -> socket.socket:
         upstream.close()
         raise
     return upstream
+
+
+def _suit_network(connection: socket.socket) -> None:
+    """For a TCP connection: send what is small at once, and notice a peer that is gone. Quiet for hours is normal for a
+    notebook, so only the kernel's own probes can tell."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
 @contextlib.contextmanager
@@ -221,9 +230,6 @@ def _the_socket_itself(path: str) -> Iterator[str]:
 async def _both_ways(client: socket.socket, upstream: socket.socket, head: bytes) -> None:
     """Copy in both directions. When one has ended, the other gets ``LINGER_SECONDS`` to bring its rest: nginx never
     half-closes, so whoever ended, nobody reads for long."""
-    # Quiet for hours is normal for a notebook: only the kernel's own probes tell a peer that is gone.
-    if upstream.family != socket.AF_UNIX:
-        upstream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     with contextlib.suppress(OSError):
         await asyncio.get_running_loop().sock_sendall(upstream, head)
     ways = [asyncio.create_task(_one_way(client, upstream)), asyncio.create_task(_one_way(upstream, client))]

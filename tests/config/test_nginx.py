@@ -61,6 +61,14 @@ def test_an_unprivileged_nginx_accepts_it(options: dict[str, Any]) -> None:
     assert result.returncode == 0, result.stderr
 
 
+def test_nginx_accepts_upstreams_by_address_and_by_name(options: dict[str, Any]) -> None:
+    result = accept({**options, "web": "10.1.2.3:8000", "relay": "localhost:8001"})
+    assert result.returncode == 0, result.stderr
+    text = (options["run_dir"] / "nginx.conf").read_text()
+    assert "server 10.1.2.3:8000 max_fails=0;" in text
+    assert "server localhost:8001 max_fails=0;" in text
+
+
 def test_nginx_accepts_it_with_tls(options: dict[str, Any], settings: Any, tmp_path: Path) -> None:
     on_https(settings)
     result = accept({**options, **certificate(tmp_path)})
@@ -101,7 +109,8 @@ def test_it_serves_the_hosts_of_the_settings(options: dict[str, Any], settings: 
         ("listen", "127.0.0.1:80; include /etc/passwd"),
         ("web", "unix:/run/a b"),
         ("web", "http://example.com"),
-        ("relay", "slipway-relay:80"),
+        ("relay", "slipway-relay"),
+        ("relay", "slipway-relay:80/path"),
         ("user", "root; x"),
         ("access_log", "/x {"),
         ("trusted_proxies", ("$remote_addr",)),
@@ -117,6 +126,15 @@ def test_an_option_that_nginx_would_misread_is_refused(options: dict[str, Any], 
 def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="--relay must be"):
         call_command("nginx_conf", listen="127.0.0.1:80", web="unix:/w", relay="relay", run_dir=tmp_path, output=tmp_path / "nginx.conf")
+
+
+def test_networks_may_come_with_commas_between_or_be_none(tmp_path: Path) -> None:
+    conf = tmp_path / "nginx.conf"
+    fixed = {"listen": "127.0.0.1:80", "web": "unix:/w", "relay": "unix:/r", "run_dir": tmp_path, "output": conf}
+    call_command("nginx_conf", **fixed, trusted_proxy=["10.0.0.0/8, 192.168.0.0/16", "fd00::/8"])
+    assert conf.read_text().count("set_real_ip_from") == 3
+    call_command("nginx_conf", **fixed, trusted_proxy=[""])
+    assert "real_ip" not in conf.read_text()
 
 
 def test_the_command_writes_the_file(tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import CommandError
 
 from sessions import relay
+from sessions.management.commands import run_relay
 from sessions.relay import Relay
 from tests.sessions.gateway_stack import wait_until
 
@@ -240,3 +242,14 @@ def test_a_link_in_the_place_of_a_sessions_socket_leads_nowhere(tmp_path: Path) 
         (tmp_path / "ide.sock").symlink_to(tmp_path / "docker.sock")
         with pytest.raises(relay.Unanswerable):
             asyncio.run(relay._connect(f"unix:{tmp_path}/ide.sock"))
+
+
+def test_it_listens_on_tcp_for_an_nginx_elsewhere() -> None:
+    with run_relay.listen_tcp("127.0.0.1:0") as listener, socket.create_connection(listener.getsockname(), timeout=5):
+        assert listener.accept()[0].family == socket.AF_INET
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "example:port", "127.0.0.1:99999", "192.0.2.1:80"])
+def test_an_address_that_it_cannot_listen_on_is_named(address: str) -> None:
+    with pytest.raises(CommandError, match=address):
+        run_relay.listen_tcp(address)

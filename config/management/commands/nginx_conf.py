@@ -16,8 +16,8 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--listen", required=True, metavar="ADDRESS:PORT")
-        parser.add_argument("--web", required=True, help="Where gunicorn listens: unix:/path or IP:port.")
-        parser.add_argument("--relay", required=True, help="Where run_relay listens: unix:/path.")
+        parser.add_argument("--web", required=True, help="Where gunicorn listens: unix:/path, IP:port or name:port.")
+        parser.add_argument("--relay", required=True, help="Where run_relay listens: unix:/path, IP:port or name:port.")
         parser.add_argument("--run-dir", required=True, type=Path, help="For nginx's own files; in memory (/run) if possible.")
         parser.add_argument("--output", required=True, type=Path)
         parser.add_argument("--user", default="", help="Whom nginx's workers run as; only when nginx is started as root.")
@@ -28,8 +28,8 @@ class Command(BaseCommand):
             "--trusted-proxy",
             action="append",
             default=[],
-            metavar="NETWORK",
-            help="A network whose X-Forwarded-* headers are believed: what ends TLS in front. May be repeated.",
+            metavar="NETWORKS",
+            help="Networks, commas between, whose X-Forwarded-* headers are believed: what ends TLS in front. May be repeated.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -43,7 +43,9 @@ class Command(BaseCommand):
                 access_log=options["access_log"],
                 tls_certificate=options["tls_certificate"],
                 tls_key=options["tls_key"],
-                trusted_proxies=tuple(options["trusted_proxy"]),
+                trusted_proxies=tuple(
+                    network.strip() for given in options["trusted_proxy"] for network in given.split(",") if network.strip()
+                ),
             )
             write(chosen, options["output"])
         except NginxOptionError as error:

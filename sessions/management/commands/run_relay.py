@@ -28,12 +28,18 @@ class Command(BaseCommand):
     help = "Carry WebSockets between nginx and the sessions, and cut those that are no longer allowed."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--socket", required=True, type=Path, help="The unix socket to listen on; nginx_conf's --relay.")
+        where = parser.add_mutually_exclusive_group(required=True)
+        where.add_argument("--socket", type=Path, help="The unix socket to listen on; nginx_conf's --relay.")
+        where.add_argument("--bind", metavar="IP:PORT", help="The address to listen on, for an nginx on another machine.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         # Two sockets per connection; the usual soft limit of 1024 would end at 500 notebooks.
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+        if options["bind"]:
+            with listen_tcp(options["bind"]) as listener:
+                asyncio.run(serve(listener))
+            return
         path: Path = options["socket"].absolute()
         with listen(path) as listener:
             try:
@@ -62,6 +68,16 @@ def listen(path: Path) -> socket.socket:
         os.umask(before)
     listener.listen(1024)
     return listener
+
+
+def listen_tcp(address: str) -> socket.socket:
+    """A listening socket at ``IP:port`` or ``[IPv6]:port``. Who can reach it gets nothing without nginx's key."""
+    host, _, port = address.rpartition(":")
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    try:
+        return socket.create_server((host.strip("[]"), int(port)), family=family, backlog=1024)
+    except (OSError, ValueError, OverflowError) as error:
+        raise CommandError(f"The relay can't listen on {address}: {error}.") from None
 
 
 async def serve(listener: socket.socket) -> None:
