@@ -19,7 +19,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from compute import validators
-from compute.models import ComputePool, SlurmCluster, Workspace
+from compute.models import Cluster, ComputePool, SlurmCluster, Workspace
 from presets.models import Configuration, Image, PodSize, Preset
 from storage.encryption import EncryptedJSONField, EncryptedTextField
 from storage.models import Volume, unique_name
@@ -297,3 +297,23 @@ class Heartbeat(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class ClusterReport(models.Model):
+    """What the controller last saw of a cluster, for the admin's start page. Only ``sessions.cluster_reports`` writes it.
+
+    ``lag_seconds``: how far behind the cluster Slipway is; ``orphans``: the first names of the ``orphan_count`` workloads that
+    no session owns.
+    """
+
+    cluster = models.OneToOneField(Cluster, on_delete=models.CASCADE, primary_key=True, related_name="report")
+    at = models.DateTimeField()
+    unreachable_since = models.DateTimeField(null=True, blank=True)
+    problem = models.TextField(blank=True)
+    lag_seconds = models.FloatField(null=True, blank=True)
+    workloads = models.PositiveIntegerField(default=0)
+    orphans = models.JSONField(default=list, blank=True)
+    orphan_count = models.PositiveIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"Report on {self.cluster}"

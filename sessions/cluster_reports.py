@@ -1,0 +1,49 @@
+"""What the controller alone knows of the clusters it watches, left where the admin's pages find it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from sessions.models import ClusterReport
+
+NAMED = 20
+AT_MOST_EVERY = timedelta(seconds=3)
+AT_LEAST_EVERY = timedelta(seconds=10)
+STALE = timedelta(seconds=45)  # with time for a controller that waits for its database
+
+_written: dict[int, tuple[datetime, dict[str, Any]]] = {}
+
+
+def record(
+    cluster_id: int, *, unreachable_since: datetime | None, problem: str, lag: float | None, workloads: int, orphans: Collection[str]
+) -> bool:
+    """Say how a cluster is; call it as often as you like. True when it was written.
+
+    Written when something other than the lag has changed, but not within seconds of the last time, and else every ten
+    seconds. One or two queries then, none otherwise. ``lag`` is in seconds, None when it is not known.
+    """
+    now = timezone.now()
+    report = {
+        "unreachable_since": unreachable_since,
+        "problem": problem,
+        "workloads": workloads,
+        "orphans": sorted(orphans)[:NAMED],
+        "orphan_count": len(orphans),
+    }
+    at, last = _written.get(cluster_id, (None, None))
+    # A clock that was set back makes the last time one of the future, which must not hold this up.
+    age = now - at if at is not None and at <= now else AT_LEAST_EVERY
+    if age < AT_MOST_EVERY or (report == last and age < AT_LEAST_EVERY):
+        return False
+    ClusterReport.objects.update_or_create(cluster_id=cluster_id, defaults={**report, "at": now, "lag_seconds": lag})
+    _written[cluster_id] = (now, report)
+    return True
+
+
+def is_stale(report: ClusterReport) -> bool:
+    """Whether the controller has been silent for so long that what it said may no longer be true."""
+    return timezone.now() - report.at > STALE
