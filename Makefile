@@ -2,11 +2,12 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 PORT ?= 8080
+N ?= 500
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint smoke bench format lock clean
+.PHONY: help demo test test-cluster lint smoke bench bench-launch format lock clean
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 demo: ## Run all of Slipway here with sample data, until Ctrl-C (PORT=8080)
 	@config/ops/setup nginx-light
@@ -14,6 +15,10 @@ demo: ## Run all of Slipway here with sample data, until Ctrl-C (PORT=8080)
 
 test: ## Run all tests on SQLite and on PostgreSQL, the live ones in a real browser
 	@config/ops/test
+
+test-cluster: ## Run the tests that want a Kubernetes, on the one that KUBECONFIG names (see CONTRIBUTING.md)
+	@config/ops/setup --dev nginx-light chromium
+	@exec $(PYTHON) -m pytest tests/cluster -m cluster
 
 lint: ## Check style, types, layers, migrations and the production settings
 	@config/ops/lint
@@ -25,6 +30,10 @@ smoke: ## Walk the main path over HTTP against a stack of its own: launch, run a
 bench: ## Measure launches and pages
 	@config/ops/setup --dev nginx-light
 	@exec $(PYTHON) -m tests.bench
+
+bench-launch: ## Measure N launches (N=500) on the fake nodes of the cluster that KUBECONFIG names, against the floor
+	@config/ops/setup --dev nginx-light
+	@exec $(PYTHON) -m tests.bench.launch_cluster --launches $(N)
 
 format: ## Let ruff format and mend what it can
 	@config/ops/setup --dev

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-UNIT = ["tests", "--ignore=tests/live", "-m", "not extra", "--durations=10"]
+UNIT = ["tests", "--ignore=tests/live", "-m", "not extra and not cluster", "--durations=10"]
 LIVE = ["tests/live", "-m", "not extra", "--durations=10"]
 SUMMARY = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed|warnings?)")
 

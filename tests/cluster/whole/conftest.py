@@ -1,0 +1,72 @@
+"""All of Slipway with the Kubernetes that KUBECONFIG names behind it, a real browser, and models on the stack's database.
+
+* ``lab``: a workspace with a namespace of its own, gone at the test's end (tests/cluster/lab.py).
+* ``page_as("member")``: a page of that demo account, signed in, as in the live tests.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.kube import Components, Kube
+from tests.cluster.lab import Lab, new_lab, slipway_on
+from tests.live.conftest import chromium, context_as, need, page_as, watch
+from tests.stack import Stack
+
+__all__ = ["chromium", "context_as", "page_as", "watch"]
+
+
+@pytest.fixture(scope="session")
+def kube() -> Kube:
+    if "KUBECONFIG" not in os.environ:
+        pytest.fail("Set KUBECONFIG to a cluster for tests: CONTRIBUTING.md says how to get one.")
+    return Kube()
+
+
+@pytest.fixture(scope="session")
+def components() -> Components:
+    """Parts of the cluster may be stopped: only where nobody else uses it."""
+    found = Components()
+    if not found.found or not os.environ.get("SLIPWAY_TEST_MAY_STOP"):
+        told = "Set SLIPWAY_TEST_MAY_STOP=1 if parts of the test cluster may be stopped."
+        pytest.fail(told) if os.environ.get("CI") else pytest.skip(told)
+    return found
+
+
+@pytest.fixture(scope="module")
+def stack(kube: Kube, django_db_blocker: Any) -> Iterator[Stack]:
+    need("nginx", "nginx-light")
+    with pytest.MonkeyPatch.context() as patch, django_db_blocker.unblock():
+        # Playwright's loop runs in this thread, and Django would take every query for one of asynchronous code.
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+        with slipway_on(kube) as running:
+            yield running
+
+
+@pytest.fixture
+def lab(stack: Stack, kube: Kube) -> Iterator[Lab]:
+    made = new_lab(stack, kube)
+    yield made
+    made.end()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.cluster)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Any:
+    report = yield
+    if report.failed and report.when == "call" and item.path.is_relative_to(Path(__file__).parent):
+        item.failed = True  # type: ignore[attr-defined]
+        running = getattr(item, "funcargs", {}).get("stack")
+        if running is not None:
+            report.sections.append(("The stack's logs", running.logs()))
+    return report

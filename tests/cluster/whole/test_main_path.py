@@ -1,0 +1,131 @@
+"""The main path on Kubernetes in a real browser: the wizard starts a real pod, which is opened, paused, resumed, deleted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from playwright.sync_api import Page, expect
+
+from sessions.models import Session
+from tests.cluster.kube import wait_until
+from tests.cluster.lab import START, Lab, Subject
+from tests.live.pages import Wizard, is_same_page, phase, sign_in, stay_on_this_page
+from tests.live.test_main_path import CELL, contents_of, lab_is_open, open_in_a_new_tab, run_a_cell
+
+PAGES = Callable[..., Any]
+
+
+def walk_the_wizard(page: Page, lab: Lab, preset: str) -> Subject:
+    """From the list of sessions to one that runs, on its own page."""
+    page.goto(f"/w/{lab.workspace.name}/sessions/")
+    sign_in(page, "member")
+    page.get_by_role("link", name="New session").first.click()
+    wizard = Wizard(page, lab.workspace)
+    wizard.choose("preset", preset)
+    subject = lab.follow_host(wizard.to("storage").launch())
+    stay_on_this_page(page)
+    phase(page, "Running", START)
+    return subject
+
+
+def runs_on_the_cluster(subject: Subject) -> None:
+    """One pod on a real node, its claim bound, and no trace of the token in what anybody may read."""
+    pod, statefulset = subject.pod, subject.statefulset
+    assert statefulset["spec"]["replicas"] == 1
+    assert pod["spec"]["nodeName"] and not pod["spec"]["nodeName"].startswith("fake")
+    assert Session.objects.get(pk=subject.session.pk).node == pod["spec"]["nodeName"]
+    assert subject.lab.kube.claim(subject.lab.namespace, subject.claim)["status"]["phase"] == "Bound"
+    assert subject.session.ide_token not in str(pod) + str(statefulset)
+
+
+def pause(page: Page, subject: Subject) -> None:
+    page.get_by_role("button", name="Pause").click()
+    phase(page, "Paused", 60)
+    assert subject.pod is None
+    assert subject.statefulset["spec"]["replicas"] == 0
+    assert subject.lab.kube.claim(subject.lab.namespace, subject.claim)["status"]["phase"] == "Bound"
+
+
+def delete(page: Page, subject: Subject) -> None:
+    page.get_by_role("link", name="Delete").click()
+    page.get_by_role("button", name="Delete session").click()
+    expect(page).to_have_url(re.compile(f"/w/{subject.lab.workspace.name}/sessions/$"))
+    expect(page.get_by_role("heading", name="No sessions yet")).to_be_visible(timeout=60_000)
+    kube, namespace = subject.lab.kube, subject.lab.namespace
+    wait_until(lambda: subject.statefulset is None and kube.secret(namespace, subject.host) is None, 10, "its objects are gone")
+    assert subject.pod is None
+    assert kube.claim(namespace, subject.claim)["status"]["phase"] == "Bound"
+    page.get_by_role("link", name="Volumes").click()
+    expect(page.get_by_role("row", name=f"home-{subject.session.name}")).to_be_visible()
+
+
+def test_jupyterlab_from_the_wizard_to_delete(page_as: PAGES, lab: Lab) -> None:
+    page = page_as()
+    subject = walk_the_wizard(page, lab, "lab")
+    runs_on_the_cluster(subject)
+    expect(page.locator("#log")).to_contain_text("Jupyter Server", timeout=30_000)
+
+    tab, addresses = open_in_a_new_tab(page)
+    assert tab.url.startswith(f"{lab.stack.session_url(subject.host)}/lab")
+    run_a_cell(tab, CELL, "42")
+    assert any("/channels" in address for address in addresses)
+    assert not any(subject.session.ide_token in address for address in addresses)
+    assert subject.session.ide_token not in tab.content()
+    before = subject.uid
+
+    pause(page, subject)
+    tab.reload()
+    expect(tab.get_by_role("heading")).to_have_text(f"{subject.session.name} is paused")
+    page.get_by_role("button", name="Resume").click()
+    phase(page, "Running", START)
+    assert is_same_page(page)  # all of it without a page load
+    lab_is_open(tab)  # the page that waited went on by itself
+    assert subject.uid not in ("", before)
+    assert contents_of(tab, "hello.txt") == "still here"
+    tab.close()
+
+    delete(page, subject)
+
+
+def write_with_the_terminal(tab: Page, text: str) -> None:
+    """As a user does: a terminal, a command, Enter."""
+    tab.locator(".monaco-workbench").wait_for(timeout=60_000)
+    tab.keyboard.press("Control+Shift+Backquote")
+    terminal = tab.locator(".terminal-wrapper.active .xterm-helper-textarea, .xterm-helper-textarea").first
+    terminal.wait_for(state="attached", timeout=60_000)
+    expect(tab.locator(".xterm-rows").first).to_contain_text("$", timeout=60_000)  # the shell's prompt, over the WebSocket
+    terminal.focus()
+    tab.keyboard.type(f"{text}\n")
+
+
+def open_vs_code(page: Page) -> Page:
+    with page.context.expect_page() as opening:
+        page.get_by_role("button", name="Open", exact=True).click()
+    tab = opening.value
+    tab.locator(".monaco-workbench").wait_for(timeout=60_000)
+    return tab
+
+
+def test_vs_code_from_the_wizard_to_delete(page_as: PAGES, lab: Lab) -> None:
+    page = page_as()
+    subject = walk_the_wizard(page, lab, "code")
+    runs_on_the_cluster(subject)
+    tab = open_vs_code(page)
+    assert tab.url.startswith(lab.stack.session_url(subject.host))
+    trust = tab.get_by_role("button", name="Yes, I trust the authors")
+    write_with_the_terminal(tab, "echo $((6 * 7)) > hello.txt && cat hello.txt")
+    expect(tab.locator(".xterm-rows").first).to_contain_text("42", timeout=30_000)
+    assert trust.count() == 0
+    tab.close()
+
+    pause(page, subject)
+    page.get_by_role("button", name="Resume").click()
+    phase(page, "Running", START)
+    tab = open_vs_code(page)
+    write_with_the_terminal(tab, "echo read: $(cat hello.txt)")
+    expect(tab.locator(".xterm-rows").first).to_contain_text("read: 42", timeout=30_000)
+    tab.close()
+
+    delete(page, subject)
