@@ -24,6 +24,13 @@ class Cluster(models.Model):
     name = models.CharField(max_length=63, unique=True, validators=[validators.validate_dns_label])
     display_name = models.CharField(max_length=100)
     driver = models.CharField(max_length=20, choices=clusters.CHOICES, default="local")
+    context = models.CharField(
+        "kubeconfig context",
+        max_length=253,
+        blank=True,
+        help_text="Kubernetes only: a context of the kubeconfig that Slipway runs with. Empty: the cluster that Slipway itself runs in, "
+        "or else the kubeconfig's current context.",
+    )
     enabled = models.BooleanField(default=True, help_text="A disabled cluster takes no new sessions; running ones go on.")
     created_at = models.DateTimeField(auto_now_add=True)
     history = HistoricalRecords()

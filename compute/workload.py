@@ -58,6 +58,40 @@ class InitScript:
 
 
 @dataclass(frozen=True)
+class File:
+    """A small read-only text file that the session sees at the absolute ``path``. Nothing secret."""
+
+    path: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """A workspace's slice of a cluster, and what all of its workloads together may use. None or empty: no limit.
+
+    ``sessions`` counts running ones; ``cpu``, ``memory`` and ``storage`` are Kubernetes quantities; ``gpus`` counts every
+    resource of ``gpu_resources``.
+    """
+
+    name: str
+    workspace: str
+    sessions: int | None = None
+    cpu: str = ""
+    memory: str = ""
+    storage: str = ""
+    gpus: int | None = None
+    gpu_resources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Account:
+    """Whom the session's processes run as, in numbers."""
+
+    uid: int = 1000
+    gid: int = 100
+
+
+@dataclass(frozen=True)
 class Resources:
     """``cpu`` in cores and ``memory`` as Kubernetes quantities ("500m", "2Gi"); ``gpus`` counts ``gpu_resource``."""
 
@@ -82,6 +116,7 @@ class Workload:
     ``revision`` changes exactly when the running thing must be replaced by a new one (each launch, resume or retry);
     applying the same revision again is a no-op on a cluster that already has it.
     ``generation`` says which intent asks for it, see ``Driver``. ``start_timeout`` is in seconds.
+    ``command`` starts the IDE in a container image (a local recipe has its own); ``home`` is the home directory.
     """
 
     name: str
@@ -104,6 +139,10 @@ class Workload:
     labels: dict[str, str] = field(default_factory=dict)
     start_timeout: int = 300
     generation: int = 0
+    command: tuple[str, ...] = ()
+    home: str = ""
+    files: tuple[File, ...] = ()
+    account: Account = Account()
 
 
 @dataclass(frozen=True)
@@ -127,6 +166,7 @@ class Observation:
     ``ready``: the IDE answers its probe at ``endpoint`` (``IP:port`` or ``unix:/path``).
     ``failed``: the cluster has given up; ``reason`` is a CamelCase word, ``message`` a sentence for the user.
     ``warnings``: things the user should know that stop nothing (a read-only mount that cannot be enforced).
+    ``drifted``: somebody else changed what was applied; applying it again puts it back.
     """
 
     name: str
@@ -145,3 +185,4 @@ class Observation:
     node: str = ""
     log_tail: str = ""
     warnings: tuple[str, ...] = ()
+    drifted: bool = False

@@ -218,6 +218,12 @@ REST_FRAMEWORK = {"DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsA
 SLIPWAY_CURRENCY = os.environ.get("SLIPWAY_CURRENCY", "$")  # environ would take "$" for a reference
 SLIPWAY_TRASH_DAYS = positive("SLIPWAY_TRASH_DAYS", 14)
 SLIPWAY_START_TIMEOUT = positive("SLIPWAY_START_TIMEOUT", 900)  # seconds; a first image build is part of it
+SLIPWAY_STEP_TIMEOUTS = {  # seconds; each ends in Failed with its own reason
+    "compute": positive("SLIPWAY_SCHEDULING_TIMEOUT", 600),  # a node that is being added takes minutes
+    "image": positive("SLIPWAY_IMAGE_TIMEOUT", 900),
+    "storage": positive("SLIPWAY_STORAGE_TIMEOUT", 300),
+    "server": positive("SLIPWAY_SERVER_TIMEOUT", 300),
+}
 SLIPWAY_GRANT_HOURS = positive("SLIPWAY_GRANT_HOURS", 24)
 SLIPWAY_SWEEP_SECONDS = positive("SLIPWAY_SWEEP_SECONDS", 5)
 SLIPWAY_LOCAL_ROOT = Path(env.str("SLIPWAY_LOCAL_ROOT", default=str(BASE_DIR / ".demo" / "local")))

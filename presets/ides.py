@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 
-from compute.workload import Probe
+from compute.workload import File, Probe
 
 
 @dataclass(frozen=True)
 class Ide:
-    """``token_env`` is what the IDE's server reads; ``upstream_headers`` is what the gateway sends it with each request."""
+    """``token_env`` is what the IDE's server reads; ``upstream_headers`` is what the gateway sends it with each request.
+
+    ``command``, ``env`` and ``files`` make a container image start it on ``port``; local recipes have their own.
+    """
 
     slug: str
     label: str
@@ -20,7 +23,22 @@ class Ide:
     home_path: str
     token_env: Callable[[str], dict[str, str]]
     upstream_headers: Callable[[str], dict[str, str]]
+    command: tuple[str, ...] = ()
+    env: dict[str, str] = field(default_factory=dict)
+    files: tuple[File, ...] = ()
     landing_path: str = "/"
+
+
+JUPYTER_CONFIG = "/opt/slipway/jupyter"
+# Jupyter puts its token into its pages, where code in a notebook's output could read it; the gateway signs in by header.
+TOKENLESS_PAGES = """\
+def without_token(handler, page_config):
+    page_config["token"] = ""
+    return page_config
+
+
+c.ServerApp.tornado_settings = {"page_config_hook": without_token}
+"""
 
 
 def _code_server_password(token: str) -> str:
@@ -35,11 +53,14 @@ IDES = {
             slug="jupyterlab",
             label="JupyterLab",
             port=8888,
-            # With a token set and none sent, a JupyterLab that is up answers 403.
-            probe=Probe("/api/status", (200, 403)),
+            # Answers without a token, and as soon as the server serves: kubelets have no token to send.
+            probe=Probe("/api"),
             home_path="/home/jovyan",
             token_env=lambda token: {"JUPYTER_TOKEN": token},
             upstream_headers=lambda token: {"Authorization": f"token {token}"},
+            command=("jupyter", "lab", "--ServerApp.ip=0.0.0.0", "--ServerApp.port=8888", "--ServerApp.port_retries=0", "--no-browser"),
+            env={"JUPYTER_CONFIG_PATH": JUPYTER_CONFIG},
+            files=(File(f"{JUPYTER_CONFIG}/jupyter_server_config.py", TOKENLESS_PAGES),),
             landing_path="/lab",
         ),
         Ide(
@@ -51,6 +72,7 @@ IDES = {
             home_path="/home/coder",
             token_env=lambda token: {"HASHED_PASSWORD": _code_server_password(token)},
             upstream_headers=lambda token: {"Cookie": f"code-server-session={_code_server_password(token)}"},
+            command=("code-server", "--bind-addr=0.0.0.0:8080", "--auth=password", "--disable-telemetry", "--disable-update-check"),
         ),
         Ide(
             slug="rstudio",
@@ -60,6 +82,11 @@ IDES = {
             home_path="/home/rstudio",
             token_env=lambda token: {"PASSWORD": token},
             upstream_headers=lambda token: {},
+            # Without root its own accounts can't be used: only the gateway reaches the port (the namespace's NetworkPolicy).
+            command=(
+                *("rserver", "--server-daemonize=0", "--auth-none=1", "--www-address=0.0.0.0", "--www-port=8787"),
+                *("--server-data-dir=/tmp/rstudio", "--secure-cookie-key-file=/tmp/rstudio-cookie-key"),
+            ),
         ),
     )
 }

@@ -3,6 +3,7 @@
 One thread per cluster follows the driver's watch; everything else happens in one loop that reads observations, derives
 statuses (``sessions.status``, pure), writes what changed, and sweeps: rows that are due get a task, what expired is
 purged, what no session owns is reported. Any part of it may be lost or repeated; the next round makes it good.
+Several may run, on several machines: one leads (``sessions.lease``), the others wait.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 
 from django.conf import settings
@@ -20,11 +22,12 @@ from django.utils import timezone
 
 from compute.clusters import driver_for
 from compute.clusters.base import ClusterError
-from compute.models import Cluster
-from compute.workload import Observation
+from compute.models import Cluster, Workspace
+from compute.workload import Observation, Step
 from sessions import drafts, gateway, heartbeat, services, tasks
-from sessions.models import Activity, Phase, Session
-from sessions.status import Status, View, derive, intent_of, steps_as_json
+from sessions.lease import Lease
+from sessions.models import Activity, Desired, Phase, Session
+from sessions.status import UNREACHABLE_AFTER, Status, View, derive, intent_of, steps_as_json
 from storage import services as storage
 
 log = logging.getLogger(__name__)
@@ -33,7 +36,9 @@ TICK = 0.25  # seconds between looks at intents that changed without a word from
 RESYNC = 30.0  # how often sessions that the watch has not mentioned are asked for one by one
 HOUSEKEEPING = 60.0
 CLOCK_DRIFT = 3600.0  # seconds between the clock and time itself that make the clock unbelievable
-BACKOFF = (0.5, 1, 2, 5, 10)
+BACKOFF = (0.5, 1, 2, 4)
+DEADLINES = {Step(step): seconds for step, seconds in settings.SLIPWAY_STEP_TIMEOUTS.items()}
+ASK_EVERY = 2.0  # seconds between direct questions about one workload that the watch has not mentioned
 
 
 class ClusterWatch(threading.Thread):
@@ -44,14 +49,28 @@ class ClusterWatch(threading.Thread):
         self.cluster, self.inbox, self.stop = cluster, inbox, stop
         self.unreachable_since: datetime | None = None
         self.problem = ""
+        self.retired = False  # its cluster is gone, or is reached in another way now
+
+    def is_set(self) -> bool:
+        """With :meth:`wait`, a ``Stop`` for the driver."""
+        return self.retired or self.stop.is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.stop.wait(timeout)
+        return self.is_set()
+
+    def follows(self, cluster: Cluster) -> bool:
+        """Whether it is alive and reaches the cluster as the row says now."""
+        return self.is_alive() and (self.cluster.driver, self.cluster.context) == (cluster.driver, cluster.context)
 
     def run(self) -> None:
         failures = 0
-        while not self.stop.is_set():
+        while not self.is_set():
             try:
-                for observation in driver_for(self.cluster).watch(self.stop):
+                for observation in driver_for(self.cluster).watch(self):
                     failures, self.unreachable_since, self.problem = 0, None, ""
-                    self.inbox.put((self.cluster.pk, observation))
+                    if observation is not None:
+                        self.inbox.put((self.cluster.pk, observation))
             except Exception as error:
                 # A driver's own bug must not end the watch either: it is told, and tried again.
                 if not isinstance(error, ClusterError):
@@ -59,18 +78,38 @@ class ClusterWatch(threading.Thread):
                 self.problem = str(error) if isinstance(error, ClusterError) else "Its driver failed; the log says more."
                 self.unreachable_since = self.unreachable_since or timezone.now()
                 failures += 1
-            self.stop.wait(BACKOFF[min(failures, len(BACKOFF) - 1)])
+            self.wait(BACKOFF[min(failures, len(BACKOFF) - 1)])
+
+
+def lead(stop: threading.Event) -> None:
+    """Be the controller whenever nobody else is, until ``stop`` is set. Then the next one in reserve takes over at once."""
+    lease = Lease()
+    while not stop.is_set():
+        try:
+            if lease.take():
+                log.info("Leading")
+                controller = Controller(stop, lease)
+                controller.run()
+        except DatabaseError as error:
+            log.warning("The database failed: %s", type(error).__name__)
+            connection.close()
+        stop.wait(1)
+    with suppress(DatabaseError):
+        lease.release()
 
 
 class Controller:
-    """One process's controller. ``run`` returns when ``stop`` is set."""
+    """The leading controller. ``run`` returns when ``stop`` is set, or when another process has the lease."""
 
-    def __init__(self, stop: threading.Event) -> None:
+    def __init__(self, stop: threading.Event, lease: Lease | None = None) -> None:
         self.stop = stop
+        self.lease = lease
         self.inbox: queue.Queue[tuple[int, Observation]] = queue.Queue()
         self.watches: dict[int, ClusterWatch] = {}
         self.seen: dict[str, Observation] = {}
         self.orphans: set[str] = set()
+        self.asked: dict[str, float] = {}
+        self.away: set[int] = set()  # clusters whose sessions have been told that they are Unknown
         # Monotonic times: a clock that is set back must not put these off.
         now = self.started = time.monotonic()
         self.started_at = timezone.now()
@@ -78,13 +117,20 @@ class Controller:
         self.next_resync = now + 5
 
     def run(self) -> None:
-        while not self.stop.is_set():
-            try:
-                self.round()
-            except DatabaseError:
-                log.exception("The database failed; trying again")
-                connection.close()
-                self.stop.wait(1)
+        try:
+            while not self.stop.is_set():
+                try:
+                    if self.lease is not None and not self.lease.hold():
+                        log.warning("Another controller leads now")
+                        return
+                    self.round()
+                except DatabaseError:
+                    log.exception("The database failed; trying again")
+                    connection.close()
+                    self.stop.wait(1)
+        finally:
+            for watch in self.watches.values():
+                watch.retired = True
 
     def round(self) -> None:
         """Everything once: what the clusters said, what users asked for, and what is due."""
@@ -95,6 +141,7 @@ class Controller:
             self.report_orphans(hosts - {row.host for row in rows})
             self.update(rows)
         self.update(sessions.unsettled().exclude(host__in=hosts))
+        self.follow_outages()
         now = time.monotonic()
         if now >= self.next_sweep:
             self.next_sweep = now + settings.SLIPWAY_SWEEP_SECONDS
@@ -141,21 +188,31 @@ class Controller:
         now = timezone.now()
         watch = self.watches.get(session.workspace.cluster_id)
         return View(
-            intent=intent_of(session, now, settings.SLIPWAY_START_TIMEOUT),
-            observation=self.seen.get(session.host) or self.ask(session),
+            intent=intent_of(session, now, settings.SLIPWAY_START_TIMEOUT, DEADLINES),
+            observation=self.seen.get(session.host) or self.ask(session, watch),
             now=now,
             unreachable_since=watch.unreachable_since if watch else None,
             unreachable_message=watch.problem if watch else "",
         )
 
-    def ask(self, session: Session) -> Observation | None:
-        """One workload that the watch has not mentioned yet, asked for directly; None when the cluster does not answer."""
+    def ask(self, session: Session, watch: ClusterWatch | None) -> Observation | None:
+        """One workload that was sent to the cluster and that the watch has not mentioned yet, asked for directly.
+
+        None when it was asked for a moment ago, or the cluster does not answer.
+        """
+        now = time.monotonic()
+        unreachable = watch is not None and watch.unreachable_since is not None
+        sent = session.applied_generation >= session.generation
+        if unreachable or not sent or now - self.asked.get(session.host, -ASK_EVERY) < ASK_EVERY:
+            return None
+        self.asked[session.host] = now
         try:
             observation = driver_for(session.workspace.cluster).observe(session.workspace.namespace, session.host)
         except ClusterError:
             return None
         if observation.exists or observation.retained:
             self.seen[session.host] = observation
+            self.asked.pop(session.host, None)
         return observation
 
     def forget(self, session: Session) -> None:
@@ -166,10 +223,15 @@ class Controller:
             )
             session.delete()
         self.seen.pop(session.host, None)
+        self.asked.pop(session.host, None)
         log.info("%s is deleted", session.host)
 
     def report_orphans(self, hosts: set[str]) -> None:
-        """Workloads that no session owns: said once. They are not removed: an old database must not end people's work."""
+        """Workloads that no session owns: said once. They are not removed: an old database must not end people's work.
+
+        But for those whose session this very database knows to be deleted: a call that was delayed made them again.
+        """
+        deleted = set(Activity.objects.filter(host__in=hosts, verb="deleted").values_list("host", flat=True)) if hosts else set()
         for host in hosts:
             seen = self.seen[host]
             if not seen.exists and not seen.retained:
@@ -178,10 +240,22 @@ class Controller:
             elif host not in self.orphans:
                 self.orphans.add(host)
                 log.warning("Orphan: %s runs in %s, but no session owns it", host, seen.namespace)
+            if host in deleted and host in self.seen:
+                self.remove_again(seen)
+
+    def remove_again(self, seen: Observation) -> None:
+        for workspace in Workspace.objects.filter(namespace=seen.namespace).select_related("cluster"):
+            watch = self.watches.get(workspace.cluster_id)
+            if watch is not None and watch.unreachable_since is None:
+                try:
+                    driver_for(workspace.cluster).remove(seen.namespace, seen.name)
+                except ClusterError as error:
+                    log.warning("Removing %s again failed: %s", seen.name, error)
 
     def sweep(self, now: float) -> None:
         """What is due: a heartbeat, watches of new clusters, lost tasks, silent sessions, and (rarely) housekeeping."""
-        heartbeat.stamp("controller")
+        if self.lease is None:
+            heartbeat.stamp(heartbeat.CONTROLLER)
         self.follow_clusters()
         for session_id in Session.objects.needing_reconcile().order_by("requested_at").values_list("pk", flat=True)[:500]:
             tasks.queue(session_id)
@@ -204,19 +278,36 @@ class Controller:
         return abs(drift) <= CLOCK_DRIFT
 
     def follow_clusters(self) -> None:
-        """One living watch thread per cluster."""
-        for cluster in Cluster.objects.all():
-            watch = self.watches.get(cluster.pk)
-            if watch is None or not watch.is_alive():
-                self.watches[cluster.pk] = ClusterWatch(cluster, self.inbox, self.stop)
-                self.watches[cluster.pk].start()
+        """One living watch thread per cluster, reaching it as its row says."""
+        clusters = {cluster.pk: cluster for cluster in Cluster.objects.all()}
+        for pk in self.watches.keys() - clusters.keys():
+            self.watches.pop(pk).retired = True
+        for pk, cluster in clusters.items():
+            watch = self.watches.get(pk)
+            if watch is None or not watch.follows(cluster):
+                if watch is not None:
+                    watch.retired = True
+                self.watches[pk] = ClusterWatch(cluster, self.inbox, self.stop)
+                self.watches[pk].start()
+
+    def follow_outages(self) -> None:
+        """When a cluster goes away, its sessions are told once; when it is back, at once."""
+        now = timezone.now()
+        away = {
+            pk for pk, watch in self.watches.items() if watch.unreachable_since and abs(now - watch.unreachable_since) >= UNREACHABLE_AFTER
+        }
+        changed = away ^ self.away
+        if changed:
+            sessions = Session.objects.filter(workspace__cluster__in=changed).exclude(desired=Desired.PAUSED, phase=Phase.PAUSED)
+            self.update(sessions.for_status().iterator(chunk_size=500))
+            self.away = away
 
     def resync(self) -> None:
-        """Running sessions that no watch has mentioned since the start are asked for one by one: they may be lost."""
+        """Running sessions that no watch has mentioned since the start are asked for one by one: they may be lost. And
+        whatever is Unknown although its cluster answers."""
         silent = Session.objects.filter(phase=Phase.RUNNING).exclude(host__in=self.seen).for_status()
         self.update(silent[:200])
-        unreachable = [pk for pk, watch in self.watches.items() if watch.unreachable_since]
-        self.update(Session.objects.filter(workspace__cluster__in=unreachable).for_status())
+        self.update(Session.objects.filter(phase=Phase.UNKNOWN).exclude(workspace__cluster__in=self.away).for_status()[:500])
 
 
 def write_status(session: Session, view: View, status: Status) -> bool:

@@ -41,7 +41,7 @@ class Phase(models.TextChoices):
 
 
 LEASE = timedelta(seconds=20)  # of the reconcile task that works on a row; longer than its slowest call
-MAX_BACKOFF = timedelta(seconds=60)  # between tries of a generation that the cluster refuses
+MAX_BACKOFF = timedelta(seconds=8)  # between tries of a generation that the cluster refuses: it may be well again any moment
 MOVING = (Phase.PENDING, Phase.TERMINATING, Phase.UNKNOWN)
 
 
@@ -68,8 +68,11 @@ class SessionQuerySet(models.QuerySet["Session"]):
         return self.select_related("workspace__cluster").defer("env", "snapshot", "ide_token")
 
     def unsettled(self) -> SessionQuerySet:
-        """Sessions whose status may change without a word from the cluster: they move, or were asked for something new."""
-        return self.filter(Q(phase__in=MOVING) | Q(status_generation__lt=F("generation")))
+        """Sessions whose status may change without a word from the cluster: they move, or were asked for something new.
+
+        Not those that are Unknown: only the cluster's own word changes them.
+        """
+        return self.filter(Q(phase__in=(Phase.PENDING, Phase.TERMINATING)) | Q(status_generation__lt=F("generation")))
 
     def needing_reconcile(self) -> SessionQuerySet:
         """Rows whose newest generation has not reached the cluster, and that nothing is working on."""
@@ -290,10 +293,11 @@ class Grant(models.Model):
 
 
 class Heartbeat(models.Model):
-    """When a part of Slipway (worker, controller) last showed that it works."""
+    """When a part of Slipway (worker, controller) last showed that it works. The controller's is its lease as well."""
 
     name = models.CharField(max_length=40, primary_key=True)
     at = models.DateTimeField()
+    holder = models.CharField(max_length=60, blank=True, help_text="The process that leads; empty where there is nothing to lead.")
 
     def __str__(self) -> str:
         return self.name

@@ -5,12 +5,12 @@ An ordered list of small checks; the first that has something to say decides. Ti
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from compute.workload import Observation, Step, StepState
+from compute.workload import Observation, Step, StepState, StepStatus
 from sessions.models import Desired, Phase, Session
 
 # A cluster that is silent for a moment is not news.
@@ -20,6 +20,14 @@ REAPPLY_AFTER = timedelta(seconds=10)
 # A start that an observation still denies this soon after it was applied has only not been seen yet.
 SETTLE = timedelta(seconds=3)
 START_TIMEOUT = "StartTimeout"
+# Reason, and what to do about it, when a step takes longer than its deadline.
+STEP_TIMEOUTS = {
+    Step.COMPUTE: ("SchedulingTimeout", "Retry, or choose a smaller pod size or another compute pool."),
+    Step.IMAGE: ("ImageTimeout", "Retry; if it happens again, tell the people who curate this image."),
+    Step.STORAGE: ("StorageTimeout", "Retry; if it happens again, a volume can't be mounted where the session runs."),
+    Step.SERVER: ("ServerTimeout", "Its log says more. Retry, or choose another image."),
+}
+TIMEOUTS = frozenset({START_TIMEOUT, *(reason for reason, _ in STEP_TIMEOUTS.values())})
 STEP_LABELS = {
     Step.COMPUTE: "Finding compute",
     Step.IMAGE: "Preparing the image",
@@ -33,7 +41,9 @@ class Intent:
     """The spec and applied fields that matter here. ``generation`` is applied when ``applied_generation`` equals it.
 
     ``waiting_since``: since when it has been waiting to run (now, if it was not waiting a moment ago).
-    ``timed_out``: that wait has been given up for this generation already.
+    ``timed_out``: that wait has been given up for this generation already, with this reason and message.
+    ``at_rest``: the cluster has confirmed its pause; it needs nothing of the cluster.
+    ``deadlines``: seconds that each step may take; a step that is not in it may take what is left of ``start_timeout``.
     """
 
     desired: str
@@ -46,7 +56,9 @@ class Intent:
     apply_message: str = ""
     apply_final: bool = False
     start_timeout: int = 900
-    timed_out: bool = False
+    timed_out: tuple[str, str] | None = None
+    at_rest: bool = False
+    deadlines: Mapping[Step, int] = field(default_factory=dict)
 
     @property
     def applied(self) -> bool:
@@ -91,7 +103,7 @@ class View:
         return self.intent.applied and self.age_of_apply > REAPPLY_AFTER
 
 
-def intent_of(session: Session, now: datetime, start_timeout: int) -> Intent:
+def intent_of(session: Session, now: datetime, start_timeout: int, deadlines: Mapping[Step, int]) -> Intent:
     """The intent in a row. Errors of older generations are left out; encrypted fields are not read."""
     same = session.status_generation == session.generation
     waiting = same and session.phase == Phase.PENDING
@@ -106,8 +118,10 @@ def intent_of(session: Session, now: datetime, start_timeout: int) -> Intent:
         apply_reason=session.apply_reason if wrong else "",
         apply_message=session.apply_message if wrong else "",
         apply_final=session.apply_final and wrong,
-        timed_out=same and session.phase == Phase.FAILED and session.reason == START_TIMEOUT,
+        timed_out=(session.reason, session.message) if same and session.phase == Phase.FAILED and session.reason in TIMEOUTS else None,
         start_timeout=start_timeout,
+        at_rest=same and session.desired == Desired.PAUSED and session.phase == Phase.PAUSED,
+        deadlines=deadlines,
     )
 
 
@@ -122,7 +136,9 @@ def derive(view: View) -> Status:
 
 def _unreachable(view: View) -> Status | None:
     since = view.unreachable_since
-    if since is None or abs(view.now - since) < UNREACHABLE_AFTER:  # not even a clock that was set back makes it wait
+    if (
+        view.intent.at_rest or since is None or abs(view.now - since) < UNREACHABLE_AFTER
+    ):  # not even a clock that was set back makes it wait
         return None
     told = f" {view.unreachable_message}" if view.unreachable_message else ""
     return Status(Phase.UNKNOWN, "ClusterUnreachable", f"The cluster has not answered since {since:%H:%M:%S} UTC.{told}")
@@ -159,7 +175,7 @@ def _ready(view: View) -> Status | None:
     seen = view.current
     if seen is None or not seen.ready or not seen.endpoint:
         return None
-    return Status(Phase.RUNNING, "Ready", "Ready to open.")
+    return Status(Phase.RUNNING, "Ready", "Ready to open.", reapply=seen.drifted)
 
 
 def _failed(view: View) -> Status | None:
@@ -172,12 +188,32 @@ def _failed(view: View) -> Status | None:
 def _timed_out(view: View) -> Status | None:
     """Waiting for ever is a failure; it stays one until somebody retries, or the IDE answers after all."""
     intent = view.intent
-    if not intent.timed_out and view.now - intent.waiting_since <= timedelta(seconds=intent.start_timeout):
+    if intent.timed_out:
+        return Status(Phase.FAILED, *intent.timed_out)
+    active = next((step for step in _steps(view) if step.state == StepState.ACTIVE), None)
+    if active is not None and (overdue := _overdue(view, active)):
+        return overdue
+    if view.now - intent.waiting_since <= timedelta(seconds=intent.start_timeout):
         return None
-    where = next((STEP_LABELS[s.step].lower() for s in _steps(view) if s.state == StepState.ACTIVE), "waiting for the cluster")
-    minutes = max(1, round(intent.start_timeout / 60))
-    message = f"The session did not start within {minutes} minutes; it was still {where}. Retry, or choose another size or pool."
+    where = STEP_LABELS[active.step].lower() if active else "waiting for the cluster"
+    message = (
+        f"The session did not start within {_minutes(intent.start_timeout)}; it was still {where}. Retry, or choose another size or pool."
+    )
     return Status(Phase.FAILED, START_TIMEOUT, message)
+
+
+def _overdue(view: View, active: StepStatus) -> Status | None:
+    deadline = view.intent.deadlines.get(active.step)
+    if deadline is None or active.started_at is None or view.now - active.started_at <= timedelta(seconds=deadline):
+        return None
+    reason, advice = STEP_TIMEOUTS[active.step]
+    told = f" {active.message}" if active.message else ""
+    return Status(Phase.FAILED, reason, f"{STEP_LABELS[active.step]} took longer than {_minutes(deadline)}.{told} {advice}")
+
+
+def _minutes(seconds: int) -> str:
+    minutes = max(1, round(seconds / 60))
+    return "a minute" if minutes == 1 else f"{minutes} minutes"
 
 
 def _pending(view: View) -> Status:
@@ -189,7 +225,7 @@ def _pending(view: View) -> Status:
         return Status(Phase.PENDING, "Queued", "Waiting for its turn to be sent to the cluster.")
     seen = view.current
     lost = seen is not None and not seen.exists and view.age_of_apply > SETTLE
-    reapply = lost or view.stalled
+    reapply = lost or view.stalled or (seen is not None and seen.drifted)
     active = next((s for s in _steps(view) if s.state == StepState.ACTIVE), None)
     if active is not None:
         return Status(Phase.PENDING, _camel(active.step), active.message or f"{STEP_LABELS[active.step]}.", reapply=reapply)

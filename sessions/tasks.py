@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import random
 import socket
 import uuid
 from datetime import datetime, timedelta
@@ -18,6 +19,7 @@ from django_q.tasks import async_task
 
 from compute.clusters import driver_for
 from compute.clusters.base import ClusterError, Outdated
+from compute.namespaces import ensure_namespace
 from sessions.models import LEASE, MAX_BACKOFF, Activity, Desired, Session
 from sessions.workload import build
 
@@ -90,6 +92,7 @@ def _act(session: Session) -> None:
     driver = driver_for(session.workspace.cluster)
     namespace = session.workspace.namespace
     if session.desired == Desired.RUNNING:
+        ensure_namespace(session.workspace)
         driver.apply(build(session))
     elif session.desired == Desired.PAUSED:
         driver.pause(namespace, session.host, session.generation)
@@ -143,8 +146,9 @@ def _record_error(session: Session, holder: str, reason: str, message: str, *, r
 
 
 def _next_try(attempts: int) -> datetime:
-    """1, 2, 4 … seconds, at most a minute."""
-    return timezone.now() + min(MAX_BACKOFF, timedelta(seconds=2 ** min(attempts, 10)))
+    """1, 2, 4 … seconds, at most ``MAX_BACKOFF``; up to a fifth less, so that what failed together does not come back together."""
+    wait = min(MAX_BACKOFF, timedelta(seconds=2 ** min(attempts, 10)))
+    return timezone.now() + wait * (1 - random.random() / 5)  # noqa: S311 (nothing secret)
 
 
 def _queue_if_newer(session: Session) -> None:

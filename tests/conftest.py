@@ -29,7 +29,7 @@ def plain_static_files(settings: Any) -> None:
 def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
     """The driver of the ``cluster`` fixture, in memory."""
     fake = FakeDriver()
-    monkeypatch.setattr(clusters, "_build", lambda driver, name: fake)
+    monkeypatch.setattr(clusters, "_build", lambda *_: fake)
     return fake
 
 

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from compute.clusters.base import Capacity, ClusterError, Event, Health, Outdated, Stop
-from compute.workload import Claim, Observation, Workload
+from compute.workload import Claim, Namespace, Observation, Workload
 
 
 class FakeDriver:
     def __init__(self, name: str = "fake") -> None:
         self.name = name
         self.applied: list[Workload] = []
+        self.namespaces: list[Namespace] = []
         self.paused: list[str] = []
         self.removed: list[str] = []
         self.claims: dict[tuple[str, str], Claim] = {}
@@ -22,6 +23,10 @@ class FakeDriver:
         self.generations: dict[str, int] = {}
         self.error: ClusterError | Exception | None = None
         self.unsupported: dict[str, str] = {}
+        self.log = "a line of the log\n"
+        self.previous_log = ""
+        self.told_events: list[Event] = []
+        self.told_health = Health(ok=True, version="fake")
 
     def _fail(self) -> None:
         if self.error is not None:
@@ -36,6 +41,10 @@ class FakeDriver:
     def offers(self, image: str) -> str:
         return self.unsupported.get(image, "")
 
+    def ensure_namespace(self, namespace: Namespace) -> None:
+        self._fail()
+        self.namespaces.append(namespace)
+
     def apply(self, workload: Workload) -> None:
         self._fence(workload.name, workload.generation)
         self.applied.append(workload)
@@ -48,10 +57,10 @@ class FakeDriver:
         self._fence(name, generation)
         self.removed.append(name)
 
-    def watch(self, stop: Stop) -> Iterator[Observation]:
+    def watch(self, stop: Stop) -> Iterator[Observation | None]:
         while not stop.is_set():
             self._fail()
-            yield from list(self.observations.values())
+            yield from [*self.observations.values(), None]
             time.sleep(0.05)
 
     def observe(self, namespace: str, name: str) -> Observation:
@@ -59,12 +68,13 @@ class FakeDriver:
         gone = Observation(name=name, namespace=namespace, at=datetime.now(UTC), exists=False, retained=False)
         return self.observations.get((namespace, name), gone)
 
-    def logs(self, namespace: str, name: str, tail: int = 200) -> str:
+    def logs(self, namespace: str, name: str, tail: int = 200, previous: bool = False) -> str:
         self._fail()
-        return "a line of the log\n"
+        return self.previous_log if previous else self.log
 
     def events(self, namespace: str, name: str) -> list[Event]:
-        return []
+        self._fail()
+        return self.told_events
 
     def ensure_claim(self, namespace: str, claim: Claim) -> None:
         self._fail()
@@ -79,4 +89,5 @@ class FakeDriver:
         return None
 
     def health(self) -> Health:
-        return Health(ok=True, version="fake")
+        self._fail()
+        return self.told_health

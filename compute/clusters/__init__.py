@@ -13,17 +13,19 @@ if TYPE_CHECKING:
 
 DRIVERS = {
     "local": ("Local processes", "compute.clusters.local:LocalDriver"),
+    "kubernetes": ("Kubernetes", "compute.clusters.kubernetes:KubernetesDriver"),
 }
 CHOICES = [(name, label) for name, (label, _) in DRIVERS.items()]
 
 
 @lru_cache(maxsize=64)
-def _build(driver: str, name: str) -> Driver:
+def _build(driver: str, name: str, context: str) -> Driver:
     module, _, attribute = DRIVERS[driver][1].partition(":")
-    built: Driver = getattr(import_module(module), attribute)(name)
+    options = {"context": context} if driver == "kubernetes" else {}
+    built: Driver = getattr(import_module(module), attribute)(name, **options)
     return built
 
 
 def driver_for(cluster: Cluster) -> Driver:
-    """The driver of a cluster, built once per process and cluster. Raises ``KeyError`` for an unknown driver."""
-    return _build(cluster.driver, cluster.name)
+    """The driver of a cluster, built once per process and way to reach it. Raises ``KeyError`` for an unknown driver."""
+    return _build(cluster.driver, cluster.name, cluster.context)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from compute.workload import Claim, Observation, Workload
+from compute.workload import Claim, Namespace, Observation, Workload
 
 
 class ClusterError(Exception):
@@ -77,6 +77,10 @@ class Driver(Protocol):
     def offers(self, image: str) -> str:
         """Empty if this cluster can run the image reference, else one sentence saying why not."""
 
+    def ensure_namespace(self, namespace: Namespace) -> None:
+        """Make the workspace's slice of the cluster and its guards (network, quota) what they should be. Must come before
+        the first claim or workload in it; costs nothing when this process has done the same lately."""
+
     def apply(self, workload: Workload) -> None:
         """Make the workload run at its revision (claims included). Safe to repeat, also after a crash half-way."""
 
@@ -86,18 +90,22 @@ class Driver(Protocol):
     def remove(self, namespace: str, name: str, generation: int = 0) -> None:
         """Remove everything of the workload but its claims. Unknown names are fine."""
 
-    def watch(self, stop: Stop) -> Iterator[Observation]:
+    def watch(self, stop: Stop) -> Iterator[Observation | None]:
         """Yield an Observation for every workload now, and again whenever one changed, until ``stop.is_set()``.
 
-        A removed workload is yielded once more with ``exists=False, retained=False``. Yields at least every few
-        seconds per workload that is not settled. Never raises for one bad workload.
+        A removed workload is yielded once more with ``exists=False, retained=False``. None means that the cluster
+        answers and has nothing new; something is yielded at least every few seconds. Raises :class:`ClusterError` when
+        the cluster can't be watched; calling it again then goes on from there. Never raises for one bad workload.
         """
 
     def observe(self, namespace: str, name: str) -> Observation:
         """One workload now; ``exists=False, retained=False`` if the cluster knows nothing of it."""
 
-    def logs(self, namespace: str, name: str, tail: int = 200) -> str:
-        """The last ``tail`` lines that the IDE (or the failing step) wrote; empty if there are none."""
+    def logs(self, namespace: str, name: str, tail: int = 200, previous: bool = False) -> str:
+        """The last ``tail`` lines that the IDE (or the failing step) wrote; empty if there are none.
+
+        ``previous``: of the run before the last restart, where the cluster keeps it.
+        """
 
     def events(self, namespace: str, name: str) -> list[Event]:
         """What happened to the workload, oldest first."""

@@ -22,7 +22,7 @@ def main() -> None:
     from tests.bench.data import Population
 
     driver = controller.QuietDriver()
-    clusters._build = lambda name, cluster: driver  # type: ignore[assignment]
+    clusters._build = lambda *_: driver  # type: ignore[assignment]
     plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     files = {"BACKEND": "django.core.files.storage.FileSystemStorage"}
     call_command("migrate", verbosity=0)

@@ -12,7 +12,7 @@ from django.db import connection
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from compute.clusters.base import ClusterError
+from compute.clusters.base import ClusterError, Stop
 from compute.models import Cluster, Workspace
 from sessions import services, tasks
 from sessions.controller import ClusterWatch, Controller
@@ -161,11 +161,11 @@ def test_a_watch_that_fails_is_tried_again_and_says_since_when(cluster: Cluster,
     watch = ClusterWatch(cluster, controller.inbox, controller.stop)
     tries = []
 
-    def fail_once(stop: threading.Event) -> Iterator[Any]:
+    def fail_once(stop: Stop) -> Iterator[Any]:
         tries.append(1)
         if len(tries) == 1:
             raise ClusterError("Unreachable", "Connection refused.")
-        stop.set()
+        controller.stop.set()
         yield from ()
 
     driver.watch = fail_once  # type: ignore[method-assign, assignment]
@@ -183,11 +183,13 @@ def test_an_unreachable_cluster_makes_its_sessions_unknown_and_back(
     rounds()
     watch = ClusterWatch(cluster, controller.inbox, controller.stop)
     watch.unreachable_since = timezone.now() - timedelta(minutes=1)
+    watch.problem = "Connection refused."
     controller.watches[cluster.pk] = watch
     controller.next_resync = controller.next_sweep = 0
     rounds()
     session.refresh_from_db()
     assert session.phase == Phase.UNKNOWN
+    assert "Connection refused" in session.message
     watch.unreachable_since = None
     rounds()
     session.refresh_from_db()
@@ -223,3 +225,66 @@ def test_a_clock_that_jumps_ahead_does_not_empty_the_trash(
     controller.next_sweep = controller.next_housekeeping = 0
     rounds()
     assert driver.deleted_claims == [("research", volume.claim)]
+
+
+def test_a_paused_session_is_none_the_worse_for_a_cluster_that_is_away(
+    launch: Launch, cast: Cast, reconciled: Any, observe: Any, controller: Controller, rounds: Any, cluster: Cluster
+) -> None:
+    session = reconciled(launch())
+    services.pause(cast.owner, session)
+    observe(reconciled(session), exists=False)
+    rounds()
+    controller.watches[cluster.pk] = watch = ClusterWatch(cluster, controller.inbox, controller.stop)
+    watch.unreachable_since = timezone.now() - timedelta(minutes=1)
+    rounds()
+    session.refresh_from_db()
+    assert session.phase == Phase.PAUSED
+
+
+def test_what_comes_back_after_its_session_was_deleted_is_removed_again(
+    launch: Launch, cast: Cast, reconciled: Any, observe: Any, controller: Controller, rounds: Any, cluster: Cluster, driver: FakeDriver
+) -> None:
+    controller.watches[cluster.pk] = ClusterWatch(cluster, controller.inbox, controller.stop)
+    session = reconciled(launch())
+    came_late = observe(session)
+    services.delete(cast.owner, session)
+    observe(reconciled(session), exists=False, retained=False)
+    rounds()
+    assert not Session.objects.exists()
+    driver.removed.clear()
+    driver.observations["research", session.host] = came_late
+    rounds()
+    assert driver.removed == [session.host]
+
+
+def test_what_no_session_ever_owned_is_left_alone(observe: Any, launch: Launch, rounds: Any, driver: FakeDriver) -> None:
+    session = launch()
+    observe(session)
+    Session.objects.all().delete()
+    rounds()
+    assert driver.removed == []
+
+
+def test_what_somebody_else_changed_is_applied_again(launch: Launch, reconciled: Any, observe: Any, rounds: Any) -> None:
+    session = reconciled(launch())
+    Session.objects.update(applied_at=timezone.now() - timedelta(minutes=1))
+    observe(session, ready=True, endpoint="10.0.0.7:8888", drifted=True)
+    rounds()
+    session.refresh_from_db()
+    assert session.phase == Phase.RUNNING
+    assert session.queued_at is not None
+
+
+def test_a_cluster_that_is_reached_in_another_way_gets_a_new_watch(cluster: Cluster, driver: FakeDriver) -> None:
+    controller = Controller(threading.Event())
+    try:
+        controller.follow_clusters()
+        first = controller.watches[cluster.pk]
+        controller.follow_clusters()
+        assert controller.watches[cluster.pk] is first
+        Cluster.objects.update(context="elsewhere")
+        controller.follow_clusters()
+        assert first.is_set()
+        assert controller.watches[cluster.pk] is not first
+    finally:
+        controller.stop.set()

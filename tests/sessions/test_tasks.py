@@ -12,6 +12,7 @@ from django_q.models import OrmQ
 
 from compute.clusters.base import ClusterError
 from compute.workload import Claim, Mount, Resources, Workload
+from presets.ides import IDES
 from sessions import services, tasks
 from sessions.models import LEASE, Desired, Session
 from sessions.spec import DataVolumeInput, EnvInput
@@ -38,7 +39,10 @@ def test_the_workload_is_everything_the_session_asked_for(launch: Launch, reconc
         probe=workload.probe,
         resources=Resources("500m", "1Gi"),
         owner="owner",
-        env={"SLIPWAY_SESSION_NAME": "forecast", "SLIPWAY_WORKSPACE": "research"},
+        command=IDES["jupyterlab"].command,
+        home="/home/jovyan",
+        files=IDES["jupyterlab"].files,
+        env={"SLIPWAY_SESSION_NAME": "forecast", "SLIPWAY_WORKSPACE": "research", **IDES["jupyterlab"].env},
         secret_env={"REGION": "north", "JUPYTER_TOKEN": session.ide_token},
         claims=(Claim(home.claim, "5Gi"), Claim(shared_data.claim, "10Gi", "ReadWriteMany")),
         mounts=(Mount(home.claim, "/home/jovyan", home=True), Mount(shared_data.claim, "/data/sales", read_only=True)),

@@ -22,7 +22,7 @@ from compute.clusters.local.processes import Process
 from compute.clusters.local.sandbox import Account
 from compute.clusters.local.status import Status, read_events
 from compute.clusters.local.watch import Watch
-from compute.workload import Claim, Observation, Workload
+from compute.workload import Claim, Namespace, Observation, Workload
 
 
 class LocalDriver:
@@ -47,6 +47,9 @@ class LocalDriver:
 
     def offers(self, image: str) -> str:
         return recipes.why_not(image)
+
+    def ensure_namespace(self, namespace: Namespace) -> None:
+        """Nothing to do: folders are made when they are first used, and this machine has no guards to set."""
 
     def apply(self, workload: Workload) -> None:
         refusal = self.offers(workload.image)
@@ -140,10 +143,12 @@ class LocalDriver:
         with _as_cluster_error():
             return observation(Session(self.root, namespace, name))
 
-    def watch(self, stop: Stop) -> Iterator[Observation]:
+    def watch(self, stop: Stop) -> Iterator[Observation | None]:
         return Watch(self.root, self.heal, self._sweep).run(stop)
 
-    def logs(self, namespace: str, name: str, tail: int = 200) -> str:
+    def logs(self, namespace: str, name: str, tail: int = 200, previous: bool = False) -> str:
+        if previous:  # each run's log goes on where the last one's ended
+            return ""
         with _as_cluster_error():
             session = Session(self.root, namespace, name)
             wanted, status = layout.read_json(session.desired), Status.load(session.status)

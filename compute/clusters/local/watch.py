@@ -66,11 +66,12 @@ class Watch:
         self.sweep_at = time.monotonic()
         self.seen: dict[tuple[str, str], Seen] = {}
 
-    def run(self, stop: Stop) -> Iterator[Observation]:
+    def run(self, stop: Stop) -> Iterator[Observation | None]:
         """See ``Driver.watch``."""
         while not stop.is_set():
             self._sweep()
             yield from self.look()
+            yield None
             stop.wait(LOOK)
 
     def look(self) -> Iterator[Observation]:

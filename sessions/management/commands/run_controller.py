@@ -1,4 +1,4 @@
-"""`manage.py run_controller`: watch the clusters and keep every session's status true. One process at a time."""
+"""`manage.py run_controller`: watch the clusters and keep every session's status true. Any number may run; one leads."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from sessions.controller import Controller
+from sessions.controller import lead
 
 
 class Command(BaseCommand):
-    help = "Watches the clusters, writes the status of sessions, and sweeps what is due."
+    help = "Watches the clusters, writes the status of sessions, and sweeps what is due. One leads, others wait in reserve."
 
     def handle(self, **_: Any) -> None:
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        Controller(stop).run()
+        lead(stop)
