@@ -12,9 +12,9 @@ import logging
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
-from datetime import datetime
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
@@ -22,9 +22,10 @@ from django.utils import timezone
 
 from compute.clusters import driver_for
 from compute.clusters.base import ClusterError
-from compute.models import Cluster, Workspace
+from compute.models import Cluster
 from compute.workload import Observation, Step
-from sessions import drafts, gateway, heartbeat, services, tasks
+from sessions import cluster_reports, drafts, gateway, heartbeat, services, tasks
+from sessions.cluster_watch import ClusterWatch
 from sessions.lease import Lease
 from sessions.models import Activity, Desired, Phase, Session
 from sessions.status import UNREACHABLE_AFTER, Status, View, derive, intent_of, steps_as_json
@@ -36,49 +37,8 @@ TICK = 0.25  # seconds between looks at intents that changed without a word from
 RESYNC = 30.0  # how often sessions that the watch has not mentioned are asked for one by one
 HOUSEKEEPING = 60.0
 CLOCK_DRIFT = 3600.0  # seconds between the clock and time itself that make the clock unbelievable
-BACKOFF = (0.5, 1, 2, 4)
 DEADLINES = {Step(step): seconds for step, seconds in settings.SLIPWAY_STEP_TIMEOUTS.items()}
 ASK_EVERY = 2.0  # seconds between direct questions about one workload that the watch has not mentioned
-
-
-class ClusterWatch(threading.Thread):
-    """Follows one cluster's watch for ever. ``unreachable_since`` and ``problem`` tell whether it can."""
-
-    def __init__(self, cluster: Cluster, inbox: queue.Queue[tuple[int, Observation]], stop: threading.Event) -> None:
-        super().__init__(name=f"watch-{cluster.name}", daemon=True)
-        self.cluster, self.inbox, self.stop = cluster, inbox, stop
-        self.unreachable_since: datetime | None = None
-        self.problem = ""
-        self.retired = False  # its cluster is gone, or is reached in another way now
-
-    def is_set(self) -> bool:
-        """With :meth:`wait`, a ``Stop`` for the driver."""
-        return self.retired or self.stop.is_set()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        self.stop.wait(timeout)
-        return self.is_set()
-
-    def follows(self, cluster: Cluster) -> bool:
-        """Whether it is alive and reaches the cluster as the row says now."""
-        return self.is_alive() and (self.cluster.driver, self.cluster.context) == (cluster.driver, cluster.context)
-
-    def run(self) -> None:
-        failures = 0
-        while not self.is_set():
-            try:
-                for observation in driver_for(self.cluster).watch(self):
-                    failures, self.unreachable_since, self.problem = 0, None, ""
-                    if observation is not None:
-                        self.inbox.put((self.cluster.pk, observation))
-            except Exception as error:
-                # A driver's own bug must not end the watch either: it is told, and tried again.
-                if not isinstance(error, ClusterError):
-                    log.exception("Watching %s failed", self.cluster.name)
-                self.problem = str(error) if isinstance(error, ClusterError) else "Its driver failed; the log says more."
-                self.unreachable_since = self.unreachable_since or timezone.now()
-                failures += 1
-            self.wait(BACKOFF[min(failures, len(BACKOFF) - 1)])
 
 
 def lead(stop: threading.Event) -> None:
@@ -107,6 +67,7 @@ class Controller:
         self.inbox: queue.Queue[tuple[int, Observation]] = queue.Queue()
         self.watches: dict[int, ClusterWatch] = {}
         self.seen: dict[str, Observation] = {}
+        self.where: dict[str, int] = {}  # the cluster of each workload that was seen
         self.orphans: set[str] = set()
         self.asked: dict[str, float] = {}
         self.away: set[int] = set()  # clusters whose sessions have been told that they are Unknown
@@ -153,7 +114,7 @@ class Controller:
         try:
             item = self.inbox.get(timeout=TICK)
             while True:
-                _, observation = item
+                self.where[item[1].name], observation = item
                 self.seen[observation.name] = observation
                 hosts.add(observation.name)
                 if len(hosts) >= 500:
@@ -224,6 +185,7 @@ class Controller:
             session.delete()
         self.seen.pop(session.host, None)
         self.asked.pop(session.host, None)
+        self.where.pop(session.host, None)
         log.info("%s is deleted", session.host)
 
     def report_orphans(self, hosts: set[str]) -> None:
@@ -237,6 +199,7 @@ class Controller:
             if not seen.exists and not seen.retained:
                 self.orphans.discard(host)
                 self.seen.pop(host, None)
+                self.where.pop(host, None)
             elif host not in self.orphans:
                 self.orphans.add(host)
                 log.warning("Orphan: %s runs in %s, but no session owns it", host, seen.namespace)
@@ -244,19 +207,33 @@ class Controller:
                 self.remove_again(seen)
 
     def remove_again(self, seen: Observation) -> None:
-        for workspace in Workspace.objects.filter(namespace=seen.namespace).select_related("cluster"):
-            watch = self.watches.get(workspace.cluster_id)
-            if watch is not None and watch.unreachable_since is None:
-                try:
-                    driver_for(workspace.cluster).remove(seen.namespace, seen.name)
-                except ClusterError as error:
-                    log.warning("Removing %s again failed: %s", seen.name, error)
+        watch = self.watches.get(self.where[seen.name])
+        if watch is None or watch.unreachable_since is not None:
+            return
+        try:
+            driver_for(watch.cluster).remove(seen.namespace, seen.name)
+        except ClusterError as error:
+            log.warning("Removing %s again failed: %s", seen.name, error)
+
+    def report_clusters(self) -> None:
+        """What only the controller knows, for the admin's start page."""
+        held = Counter(self.where[host] for host in self.seen if host in self.where)
+        for pk, watch in self.watches.items():
+            cluster_reports.record(
+                pk,
+                unreachable_since=watch.unreachable_since,
+                problem=watch.problem,
+                lag=time.monotonic() - watch.heard,
+                workloads=held[pk],
+                orphans=[host for host in self.orphans if self.where.get(host) == pk],
+            )
 
     def sweep(self, now: float) -> None:
         """What is due: a heartbeat, watches of new clusters, lost tasks, silent sessions, and (rarely) housekeeping."""
         if self.lease is None:
             heartbeat.stamp(heartbeat.CONTROLLER)
         self.follow_clusters()
+        self.report_clusters()
         for session_id in Session.objects.needing_reconcile().order_by("requested_at").values_list("pk", flat=True)[:500]:
             tasks.queue(session_id)
         if now >= self.next_resync:

@@ -15,7 +15,8 @@ from django_q.models import OrmQ
 from compute.clusters.base import ClusterError, Stop
 from compute.models import Cluster, Workspace
 from sessions import services, tasks
-from sessions.controller import ClusterWatch, Controller
+from sessions.cluster_watch import ClusterWatch
+from sessions.controller import Controller
 from sessions.models import Activity, Phase, Session
 from storage.models import Volume
 from tests.conftest import Cast
@@ -30,14 +31,14 @@ def controller() -> Controller:
 
 
 @pytest.fixture
-def rounds(controller: Controller, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+def rounds(controller: Controller, cluster: Cluster, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Feed the controller what the fake cluster says now, and let it go round once; watch threads stay out of it."""
     monkeypatch.setattr(controller, "follow_clusters", lambda: None)
     monkeypatch.setattr("sessions.controller.TICK", 0.001)
 
     def go() -> None:
         for observation in driver.observations.values():
-            controller.inbox.put((1, observation))
+            controller.inbox.put((cluster.pk, observation))
         controller.round()
 
     return go

@@ -1,0 +1,63 @@
+"""One thread per cluster that follows what it says, for the controller."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from datetime import datetime
+
+from django.utils import timezone
+
+from compute.clusters import driver_for
+from compute.clusters.base import ClusterError
+from compute.models import Cluster
+from compute.workload import Observation
+
+log = logging.getLogger(__name__)
+
+BACKOFF = (0.5, 1, 2, 4)
+
+
+class ClusterWatch(threading.Thread):
+    """Follows one cluster's watch until it is retired. ``unreachable_since`` and ``problem`` tell whether it can, ``heard``
+    (monotonic) when it last did."""
+
+    def __init__(self, cluster: Cluster, inbox: queue.Queue[tuple[int, Observation]], stop: threading.Event) -> None:
+        super().__init__(name=f"watch-{cluster.name}", daemon=True)
+        self.cluster, self.inbox, self.stop = cluster, inbox, stop
+        self.unreachable_since: datetime | None = None
+        self.problem = ""
+        self.heard = time.monotonic()
+        self.retired = False  # its cluster is gone, or is reached in another way now
+
+    def is_set(self) -> bool:
+        """With :meth:`wait`, a ``Stop`` for the driver."""
+        return self.retired or self.stop.is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.stop.wait(timeout)
+        return self.is_set()
+
+    def follows(self, cluster: Cluster) -> bool:
+        """Whether it is alive and reaches the cluster as the row says now."""
+        return self.is_alive() and (self.cluster.driver, self.cluster.context) == (cluster.driver, cluster.context)
+
+    def run(self) -> None:
+        failures = 0
+        while not self.is_set():
+            try:
+                for observation in driver_for(self.cluster).watch(self):
+                    failures, self.unreachable_since, self.problem = 0, None, ""
+                    self.heard = time.monotonic()
+                    if observation is not None:
+                        self.inbox.put((self.cluster.pk, observation))
+            except Exception as error:
+                # A driver's own bug must not end the watch either: it is told, and tried again.
+                if not isinstance(error, ClusterError):
+                    log.exception("Watching %s failed", self.cluster.name)
+                self.problem = str(error) if isinstance(error, ClusterError) else "Its driver failed; the log says more."
+                self.unreachable_since = self.unreachable_since or timezone.now()
+                failures += 1
+            self.wait(BACKOFF[min(failures, len(BACKOFF) - 1)])
