@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
@@ -72,7 +73,7 @@ def slipway_on(kube: Kube, driver_context: str = "", database_url: str = "") -> 
 def make_catalog(context: str) -> None:
     """The cluster, its pools, and presets of what it can run; the starter catalog's are hidden."""
     cluster = Cluster.objects.create(name="kubernetes", display_name="Kubernetes", driver="kubernetes", context=context)
-    ComputePool.objects.create(cluster=cluster, name="default", display_name="Real nodes", node_selector=NODES, price_cpu="0.04")
+    ComputePool.objects.create(cluster=cluster, name="default", display_name="Real nodes", node_selector=NODES, price_cpu=Decimal("0.04"))
     ComputePool.objects.create(cluster=cluster, name="fake", display_name="Fake nodes", node_selector=FAKE_NODES)
     ComputePool.objects.create(
         cluster=cluster, name="gpu", display_name="GPUs that do not exist", node_selector=NODES, gpu_resource="nvidia.com/gpu"
