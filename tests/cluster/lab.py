@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -217,7 +217,7 @@ class Lab:
         known = dict(Session.objects.filter(workspace=self.workspace).values_list("host", "phase"))
         return {one.host: known.get(one.host, GONE) for one in self.subjects}
 
-    def reach(self, wanted: dict[str, str], seconds: float, what: str) -> None:
+    def reach(self, wanted: Mapping[str, str], seconds: float, what: str) -> None:
         """Wait until each session (by host) has its phase."""
         try:
             wait_until(lambda: wanted.items() <= self.phases().items(), seconds, what)
