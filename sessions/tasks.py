@@ -62,7 +62,8 @@ def reconcile(session_id: int) -> None:
         log.exception("Reconciling %s failed", session.host)
         _record_error(session, holder, "InternalError", "Slipway hit an error of its own; its log says more.", retryable=True)
     else:
-        _record_applied(session, holder)
+        if _record_applied(session, holder):
+            return
     _queue_if_newer(session)
 
 
@@ -93,6 +94,7 @@ def _act(session: Session) -> None:
     namespace = session.workspace.namespace
     if session.desired == Desired.RUNNING:
         ensure_namespace(session.workspace)
+        session.refresh_from_db(fields=["snapshot", "ide_token"])  # in one query; they were left out until now
         driver.apply(build(session))
     elif session.desired == Desired.PAUSED:
         driver.pause(namespace, session.host, session.generation)
@@ -100,18 +102,24 @@ def _act(session: Session) -> None:
         driver.remove(namespace, session.host, session.generation)
 
 
-def _record_applied(session: Session, holder: str) -> None:
-    Session.objects.filter(pk=session.pk, lease_holder=holder).update(
-        applied_generation=session.generation,
-        applied_at=timezone.now(),
-        lease_until=None,
-        lease_holder="",
-        attempts=0,
-        next_try_at=None,
-        apply_reason="",
-        apply_message="",
-        apply_final=False,
-    )
+def _record_applied(session: Session, holder: str) -> bool:
+    """Record it and free the row. False when something newer may have been asked for meanwhile."""
+    applied = {
+        "applied_generation": session.generation,
+        "applied_at": timezone.now(),
+        "lease_until": None,
+        "lease_holder": "",
+        "attempts": 0,
+        "next_try_at": None,
+        "apply_reason": "",
+        "apply_message": "",
+        "apply_final": False,
+    }
+    row = Session.objects.filter(pk=session.pk, lease_holder=holder)
+    if row.filter(generation=session.generation).update(**applied):
+        return True
+    row.update(**applied)
+    return False
 
 
 def _overtaken(session: Session, holder: str, theirs: int) -> None:
