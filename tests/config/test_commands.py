@@ -11,7 +11,7 @@ from django.contrib.auth import authenticate, get_user_model
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from compute.models import Membership, Role, Workspace
+from compute.models import Cluster, Membership, Role, Workspace
 from config.demo_accounts import DEMO_ACCOUNTS
 from storage.models import Secret, SecretsBundle
 from tests.conftest import Cast
@@ -45,6 +45,11 @@ def test_bootstrap_twice_changes_nothing() -> None:
     run("bootstrap")
     run("bootstrap", "--username", "another", "--workspace", "another")
     assert get_user_model().objects.count() == Workspace.objects.count() == 1
+
+
+def test_bootstrap_in_a_cluster_makes_that_cluster_and_no_local_one() -> None:
+    assert "“Kubernetes”" in run("bootstrap", "--driver", "kubernetes")
+    assert [(cluster.driver, cluster.context) for cluster in Cluster.objects.all()] == [("kubernetes", "")]
 
 
 def test_the_demos_data_is_refused_outside_the_demo() -> None:

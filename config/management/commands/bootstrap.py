@@ -13,6 +13,8 @@ from django.db import transaction
 from compute.models import Cluster, ComputePool, Membership, Role, Workspace
 from storage.models import SecretsBundle
 
+CLUSTERS = {"local": ("this-machine", "This machine"), "kubernetes": ("kubernetes", "Kubernetes")}  # driver → name, label
+
 
 class Command(BaseCommand):
     help = (
@@ -24,13 +26,15 @@ class Command(BaseCommand):
         parser.add_argument("--username", default="admin")
         parser.add_argument("--email", default="")
         parser.add_argument("--workspace", default="team", help="A DNS label; made only where there is no workspace.")
+        parser.add_argument("--driver", choices=sorted(CLUSTERS), default="local", help="Where sessions run (default: %(default)s).")
 
     @transaction.atomic
     def handle(self, *args: Any, **options: Any) -> None:
         admin = self._admin(options["username"], options["email"])
         if Workspace.objects.exists():
             return
-        cluster, _ = Cluster.objects.get_or_create(name="this-machine", defaults={"display_name": "This machine", "driver": "local"})
+        cluster_name, label = CLUSTERS[options["driver"]]
+        cluster, _ = Cluster.objects.get_or_create(name=cluster_name, defaults={"display_name": label, "driver": options["driver"]})
         pool, _ = ComputePool.objects.get_or_create(cluster=cluster, name="standard", defaults={"display_name": "Standard"})
         name = options["workspace"]
         workspace = Workspace(name=name, display_name=name.capitalize(), cluster=cluster, namespace=name, default_pool=pool)
@@ -38,7 +42,7 @@ class Command(BaseCommand):
         workspace.save()
         SecretsBundle.objects.create(workspace=workspace)
         Membership.objects.create(workspace=workspace, user=admin, role=Role.ADMIN)
-        self.stdout.write(f"Made the workspace “{workspace}” on this machine.")
+        self.stdout.write(f"Made the workspace “{workspace}” on the cluster “{cluster}”.")
 
     def _admin(self, username: str, email: str) -> Any:
         users = get_user_model().objects
