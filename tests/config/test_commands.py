@@ -9,6 +9,7 @@ import pytest
 from cryptography.fernet import Fernet
 from django.contrib.auth import authenticate, get_user_model
 from django.core.management import call_command
+from django.db.migrations.executor import MigrationExecutor
 from django.core.management.base import CommandError
 
 from compute.models import Cluster, Membership, Role, Workspace
@@ -50,6 +51,16 @@ def test_bootstrap_twice_changes_nothing() -> None:
 def test_bootstrap_in_a_cluster_makes_that_cluster_and_no_local_one() -> None:
     assert "“Kubernetes”" in run("bootstrap", "--driver", "kubernetes")
     assert [(cluster.driver, cluster.context) for cluster in Cluster.objects.all()] == [("kubernetes", "")]
+
+
+def test_a_migrated_database_is_not_waited_for() -> None:
+    assert run("wait_for_migrations", "--timeout", "0") == ""
+
+
+def test_what_is_waited_for_in_vain_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MigrationExecutor, "migration_plan", lambda *_: [("storage.0001_initial", False)])
+    with pytest.raises(CommandError, match=r"storage\.0001_initial"):
+        run("wait_for_migrations", "--timeout", "0")
 
 
 def test_the_demos_data_is_refused_outside_the_demo() -> None:
