@@ -58,6 +58,14 @@ def require_owner_or_admin(membership: Membership, owner_id: int | None, to: str
         raise Forbidden(f"Only the owner and admins of {membership.workspace.display_name} can {to}.")
 
 
+def require_log_reader(membership: Membership, owner_id: int | None) -> None:
+    """A session's log may hold whatever its owner printed, secrets too: its owner (while at least a member) and admins read it."""
+    is_owner = owner_id == membership.user_id and has_role(membership, Role.MEMBER)
+    if not (is_owner or has_role(membership, Role.ADMIN)):
+        who = f"Only the owner and admins of {membership.workspace.display_name} can read a session’s log"
+        raise Forbidden(f"{who}: it may hold anything that was printed there.")
+
+
 def may_own(user_id: int | OuterRef, workspace_id: int | OuterRef) -> QuerySet[Membership]:
     """Not empty for whom a session may run: an active account that is at least a member. Takes values or ``OuterRef``s."""
     able = [role for role in Role if RANK[role] >= RANK[Role.MEMBER]]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import ValidationError
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 
+from compute import clusters
 from compute.admin_base import CatalogAdmin, CatalogForm, CatalogFormSet
 from compute.admin_usage import Use
 from compute.models import Cluster, ComputePool, Membership, SlurmCluster, Workspace
@@ -24,15 +25,37 @@ admin.site.login = login_required(admin.site.login)  # type: ignore[method-assig
 SESSIONS = Use("sessions", "session")
 
 
+class ClusterForm(CatalogForm):
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        if "context" in cleaned:
+            # The driver of a cluster that is in use is fixed, and then no field of the form.
+            problem = clusters.context_problem(cleaned.get("driver", self.instance.driver), cleaned["context"])
+            if problem:
+                self.add_error("context", problem)
+        return cleaned
+
+
 @admin.register(Cluster)
 class ClusterAdmin(CatalogAdmin):
-    list_display = ("display_name", "name", "driver", "enabled", "used_by")
+    form = ClusterForm
+    list_display = ("display_name", "name", "driver", "context", "enabled", "used_by")
     list_filter = ("driver", "enabled")
     search_fields = ("name", "display_name")
-    fields = ("display_name", "name", "driver", "enabled", "used_by_names")
+    fields = ("display_name", "name", "driver", "context", "enabled", "used_by_names")
     uses = (Use("workspaces", "workspace"), Use("pools", "compute pool"))
-    # A driver finds what it runs by the cluster's name.
+    # A driver finds what it runs by the cluster's name. The context is not fixed: contexts get new names and credentials, while the
+    # cluster behind them stays. That it does stay is for the curator to know, who is told what hangs on it.
     fixed_when_used = ("name", "driver")
+
+    def save_model(self, request: HttpRequest, obj: Cluster, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if change and "context" in form.changed_data and obj.workspaces.exists():
+            messages.warning(
+                request,
+                f"{obj} is reached in another way now. It must be the same cluster: sessions and volumes that are not there "
+                "are shown as lost. If it is another one, put the old context back and add a cluster instead.",
+            )
 
 
 class MembershipFormSet(CatalogFormSet):

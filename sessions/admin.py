@@ -20,6 +20,7 @@ from compute.errors import Forbidden, Refused
 from compute.models import Workspace
 from presets.admin import PresetAdmin
 from presets.models import Preset
+from sessions import admin_clusters as _registers_clusters  # noqa: F401
 from sessions import services
 from sessions.logs import readable
 from sessions.models import Activity, Session

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from compute.models import Cluster
 from sessions.models import ClusterReport
 
 NAMED = 20
@@ -24,7 +25,7 @@ def record(
     """Say how a cluster is; call it as often as you like. True when it was written.
 
     Written when something other than the lag has changed, but not within seconds of the last time, and else every ten
-    seconds. One or two queries then, none otherwise. ``lag`` is in seconds, None when it is not known.
+    seconds. One query then (the first time a few), none otherwise. ``lag`` is in seconds, None when it is not known.
     """
     now = timezone.now()
     report = {
@@ -39,7 +40,11 @@ def record(
     age = now - at if at is not None and at <= now else AT_LEAST_EVERY
     if age < AT_MOST_EVERY or (report == last and age < AT_LEAST_EVERY):
         return False
-    ClusterReport.objects.update_or_create(cluster_id=cluster_id, defaults={**report, "at": now, "lag_seconds": lag})
+    fresh = {**report, "at": now, "lag_seconds": lag}
+    if not ClusterReport.objects.filter(pk=cluster_id).update(**fresh):
+        if not Cluster.objects.filter(pk=cluster_id).exists():
+            return False  # deleted while it was watched
+        ClusterReport.objects.update_or_create(cluster_id=cluster_id, defaults=fresh)
     _written[cluster_id] = (now, report)
     return True
 

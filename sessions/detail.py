@@ -19,7 +19,7 @@ from compute.workload import StepState
 from presets.models import Configuration
 from sessions.actions import Actions, actions_for
 from sessions.listing import sentence
-from sessions.logs import readable
+from sessions.logs import readable, why_hidden
 from sessions.models import Activity, Desired, Phase, Session, SessionVolume
 from sessions.paging import Page, keyset_page
 from sessions.spec import load_parts, pending_changes
@@ -88,9 +88,14 @@ class Detail:
     def unknown(self) -> bool:
         return self.session.phase == Phase.UNKNOWN and not self._restated
 
+    @cached_property
+    def log_hidden(self) -> str:
+        """Why the member may not read the log; empty for those who may."""
+        return why_hidden(self._membership, self.session)
+
     @property
     def log_tail(self) -> str:
-        return readable(self.session, self.session.log_tail)
+        return "" if self.log_hidden else readable(self.session, self.session.log_tail)
 
     @property
     def steps(self) -> list[StepRow]:

@@ -6,8 +6,11 @@ import re
 from dataclasses import dataclass
 from hashlib import blake2s
 
+from compute.access import require_log_reader
 from compute.clusters import driver_for
 from compute.clusters.base import ClusterError
+from compute.errors import Forbidden
+from compute.models import Membership
 from sessions.models import Session
 
 LINES = 200
@@ -17,23 +20,56 @@ CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 @dataclass(frozen=True)
 class LogTail:
-    """``problem`` is a sentence when the cluster would not tell; then ``text`` is the last that was kept."""
+    """``problem`` is a sentence when the cluster would not tell; then ``text`` is the last that was kept.
+
+    ``hidden`` is a sentence for who may not read it. ``previous``: of the run before the last restart; ``has_previous``:
+    there is such a log.
+    """
 
     text: str
     problem: str = ""
+    hidden: str = ""
+    previous: bool = False
+    has_previous: bool = False
 
     @property
     def mark(self) -> str:
-        return blake2s(f"{self.problem}\n{self.text}".encode(), digest_size=8).hexdigest()
+        return blake2s(repr((self.text, self.problem, self.hidden, self.has_previous)).encode(), digest_size=8).hexdigest()
 
 
-def tail(session: Session) -> LogTail:
+def tail(membership: Membership, session: Session, previous: bool = False) -> LogTail:
     """The last lines of the session's log, asked of its cluster now. Never raises for a cluster that is away."""
+    if hidden := why_hidden(membership, session):
+        return LogTail("", hidden=hidden)
+    kept = "" if previous else readable(session, session.log_tail)
     try:
-        told = driver_for(session.workspace.cluster).logs(session.workspace.namespace, session.host, tail=LINES)
+        told = readable(session, _ask(session, previous))
     except ClusterError as error:
-        return LogTail(readable(session, session.log_tail), f"The log can't be read now: {error}")
-    return LogTail(readable(session, told or session.log_tail))
+        return LogTail(kept, f"The log can't be read now: {error}", previous=previous, has_previous=previous)
+    return LogTail(told or kept, previous=previous, has_previous=previous or has_previous(membership, session))
+
+
+def has_previous(membership: Membership, session: Session) -> bool:
+    """Whether there is a log of the run before the last restart for this member to read. Asks only of what has restarted."""
+    if not session.restarts or why_hidden(membership, session):
+        return False
+    try:
+        return bool(_ask(session, previous=True, lines=1))
+    except ClusterError:
+        return False
+
+
+def _ask(session: Session, previous: bool, lines: int = LINES) -> str:
+    return driver_for(session.workspace.cluster).logs(session.workspace.namespace, session.host, tail=lines, previous=previous)
+
+
+def why_hidden(membership: Membership, session: Session) -> str:
+    """Why this member may not read the session's log; empty for those who may."""
+    try:
+        require_log_reader(membership, session.owner_id)
+    except Forbidden as forbidden:
+        return str(forbidden)
+    return ""
 
 
 def readable(session: Session, text: str) -> str:

@@ -11,6 +11,7 @@ urlpatterns = [
     path("new/<uuid:draft_id>/<slug:step>/", wizard_views.draft, name="draft"),
     path("<slug:host>/", views.session_detail, name="detail"),
     path("<slug:host>/logs/", views.session_logs, name="logs"),
+    path("<slug:host>/events/", views.session_events, name="events"),
     path("<slug:host>/open/", views.session_open, name="open"),
     path("<slug:host>/pause/", views.session_pause, name="pause"),
     path("<slug:host>/resume/", views.session_resume, name="resume"),

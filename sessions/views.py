@@ -1,4 +1,4 @@
-"""The session pages: list, detail, log, and the actions. The wizard has its own views."""
+"""The session pages: list, detail, log, events, and the actions. The wizard has its own views."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from compute.models import Role
 from sessions import logs, services
 from sessions.actions import actions_for
 from sessions.detail import Detail, session_for_detail, volumes_on_delete
+from sessions.events import events_of
 from sessions.listing import Listing, watched
 from sessions.models import Desired, Phase, Session
 
@@ -90,12 +91,26 @@ def session_detail(request: Any, host: str) -> HttpResponse:
 @require_safe
 @workspace_view
 def session_logs(request: Any, host: str) -> HttpResponse:
-    """The log's end. ``?follow`` keeps asking; a poll (``?seen=``) gets 204 while nothing was written."""
+    """The log's end; ``?run=previous``: of the run before. ``?follow`` keeps asking; a poll (``?seen=``) gets 204 while
+    nothing was written. A sentence for members who may not read it."""
     session = _session(request, host)
-    log = logs.tail(session)
+    log = logs.tail(request.membership, session, previous=request.GET.get("run") == "previous")
     if request.htmx and request.GET.get("seen") == log.mark:
         return HttpResponse(status=204)
-    return _page(request, "sessions/logs.html", "log", {"session": session, "log": log, "follow": "follow" in request.GET})
+    follow = "follow" in request.GET and not (log.previous or log.hidden)
+    return _page(request, "sessions/logs.html", "log", {"session": session, "log": log, "follow": follow})
+
+
+@require_safe
+@workspace_view
+def session_events(request: Any, host: str) -> HttpResponse:
+    """The last events. A poll (``?seen=``) gets 204 while there are no new ones."""
+    session = _session(request, host)
+    events = events_of(session)
+    if request.htmx and request.GET.get("seen") == events.mark:
+        return HttpResponse(status=204)
+    has_previous = logs.has_previous(request.membership, session)
+    return _page(request, "sessions/events.html", "events", {"session": session, "events": events, "has_previous": has_previous})
 
 
 @require_POST

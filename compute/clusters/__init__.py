@@ -29,3 +29,13 @@ def _build(driver: str, name: str, context: str) -> Driver:
 def driver_for(cluster: Cluster) -> Driver:
     """The driver of a cluster, built once per process and way to reach it. Raises ``KeyError`` for an unknown driver."""
     return _build(cluster.driver, cluster.name, cluster.context)
+
+
+def context_problem(driver: str, context: str) -> str:
+    """Why a cluster of this driver can't be reached through the context; empty if it can, or if that can't be told here."""
+    if not context:
+        return ""
+    if driver != "kubernetes":
+        return "Only Kubernetes clusters have a context. Leave this empty."
+    problem: str = import_module("compute.clusters.kubernetes.contexts").problem(context)
+    return problem

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from django.urls import reverse
 
 from compute.models import Cluster, ComputePool, Membership, SlurmCluster, Workspace
 from storage.models import SecretsBundle, Volume
-from tests.admin_pages import Page, curator, errors
+from tests.admin_pages import Page, curator, errors, said
 from tests.conftest import Cast
 
 POOL = "compute_computepool"
@@ -103,6 +105,37 @@ def test_what_is_used_is_not_deleted_and_its_identity_is_fixed(
     assert "Research" in delete(admin, POOL, pool)
     assert not {"name", "namespace", "cluster"} & Page(admin, WORKSPACE, workspace).fields.keys()
     assert not {"name", "driver"} & Page(admin, "compute_cluster", pool.cluster).fields.keys()
+
+
+def test_only_kubernetes_has_a_context(admin: Client, cluster: Cluster) -> None:
+    page = Page(admin, "compute_cluster", cluster)
+    assert "the kubeconfig that Slipway runs with" in page.html
+    assert errors(page.send({"context": "west"}))["context"] == ["Only Kubernetes clusters have a context. Leave this empty."]
+    assert errors(page.send({"context": ""})) == {}
+
+
+def test_a_context_is_one_that_the_kubeconfig_has(admin: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    contexts = [{"name": name, "context": {"cluster": "c", "user": "u"}} for name in ("east", "west")]
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(json.dumps({"contexts": contexts, "current-context": "east", "clusters": [], "users": []}))
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    whole = {"name": "k8s", "display_name": "K8s", "driver": "kubernetes", "context": "north"}
+    page = Page(admin, "compute_cluster")
+    assert errors(page.send(whole))["context"] == ["The kubeconfig has no context of this name. It has “east”, “west”."]
+    assert errors(page.send({**whole, "context": "west"})) == {}
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    assert errors(page.send({**whole, "name": "later", "context": "north"})) == {}, "it can't be told here"
+
+
+def test_the_context_of_a_cluster_in_use_can_change_and_the_curator_is_told_what_hangs_on_it(
+    admin: Client, cluster: Cluster, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    Cluster.objects.update(driver="kubernetes")
+    answer = Page(admin, "compute_cluster", cluster).send({"context": "renamed"})
+    assert errors(answer) == {}
+    assert any("It must be the same cluster" in message for message in said(answer))
+    assert not any("same cluster" in message for message in said(Page(admin, "compute_cluster", cluster).send({"display_name": "New"})))
 
 
 def test_an_unused_workspace_goes_with_its_bundle(admin: Client, cast: Cast) -> None:

@@ -69,7 +69,7 @@ class World:
             "storage:volume_purge": [self.old.pk],
             "storage:secret_delete": [self.secret.pk],
         }
-        known |= {f"sessions:{page}": [self.running.host] for page in ("detail", "logs", "open", "pause", "delete")}
+        known |= {f"sessions:{page}": [self.running.host] for page in ("detail", "logs", "events", "open", "pause", "delete")}
         return known.get(route, [])
 
     def url(self, route: str, workspace: str = "research") -> str:

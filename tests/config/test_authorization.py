@@ -55,6 +55,8 @@ sessions:detail         GET   sign-in   404       200     200     200     200
 sessions:detail         POST  405       405       405     405     405     405
 sessions:logs           GET   sign-in   404       200     200     200     200
 sessions:logs           POST  405       405       405     405     405     405
+sessions:events         GET   sign-in   404       200     200     200     200
+sessions:events         POST  405       405       405     405     405     405
 sessions:open           GET   405       405       405     405     405     405
 sessions:open           POST  sign-in   404       403     403     403     done
 sessions:pause          GET   405       405       405     405     405     405

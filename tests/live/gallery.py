@@ -165,6 +165,9 @@ VIEWS: dict[str, View] = {
         for phase in ("Pending", "Running", "Paused", "Failed")
     },
     "session-log": View("member", lambda g: g.session("Running", "logs/")),
+    "session-log-hidden": View("viewer", lambda g: g.session("Running", "logs/")),
+    "session-events": View("member", lambda g: g.session("Failed", "events/"), main=True),
+    "session-viewer": View("viewer", lambda g: g.session("Failed")),
     "session-delete": View("member", lambda g: g.session("Paused", "delete/"), main=True),
     "presets": View("member", lambda g: g.inside("presets/"), main=True),
     "preset": View("member", lambda g: g.inside("presets/jupyterlab/"), main=True),
@@ -179,7 +182,9 @@ VIEWS: dict[str, View] = {
     "secrets-admin": View("admin", lambda g: g.inside("secrets/")),
     "secret-write": View("admin", lambda g: g.inside("secrets/write/")),
     "secret-delete": View("admin", lambda g: g.inside(f"secrets/{g.secret()}/delete/")),
-    "admin": View("admin", lambda g: "/admin/"),
+    "admin": View("admin", lambda g: "/admin/", main=True),
+    "admin-cluster-health": View("admin", lambda g: "/admin/compute/cluster/health/", main=True),
+    "admin-cluster": View("admin", lambda g: f"/admin/compute/cluster/{g.workspace.cluster_id}/change/"),
     "admin-presets": View("admin", lambda g: "/admin/presets/preset/"),
     "admin-preset": View("admin", lambda g: f"/admin/presets/preset/{Preset.objects.get(slug='jupyterlab').pk}/change/"),
     "admin-preview": View(

@@ -234,7 +234,7 @@ def test_activity_is_paged(cast: Cast, session: Session) -> None:
 
 def test_the_log_is_a_page_and_a_fragment_and_is_escaped(cast: Cast, session: Session, driver: FakeDriver, monkeypatch: Any) -> None:
     monkeypatch.setattr(driver, "logs", lambda *_, **__: f"<b>bold</b>\ntoken={session.ide_token}\n")
-    client, address = cast.client("viewer"), f"{session.get_absolute_url()}logs/"
+    client, address = cast.client("admin"), f"{session.get_absolute_url()}logs/"
     whole, fragment = client.get(address).content.decode(), client.get(address, headers=HTMX).content.decode()
     assert "<!doctype html>" in whole
     assert fragment.lstrip().startswith('<div class="card-body" id="log"')
