@@ -9,8 +9,8 @@ import pytest
 from cryptography.fernet import Fernet
 from django.contrib.auth import authenticate, get_user_model
 from django.core.management import call_command
-from django.db.migrations.executor import MigrationExecutor
 from django.core.management.base import CommandError
+from django.db.migrations.executor import MigrationExecutor
 
 from compute.models import Cluster, Membership, Role, Workspace
 from config.demo_accounts import DEMO_ACCOUNTS
