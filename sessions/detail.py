@@ -23,7 +23,7 @@ from sessions.logs import readable, why_hidden
 from sessions.models import Activity, Desired, Phase, Session, SessionVolume
 from sessions.paging import Page, keyset_page
 from sessions.spec import load_parts, pending_changes
-from sessions.status import STEP_LABELS
+from sessions.status import QUEUED, STEP_LABELS
 from storage.models import Volume
 
 ACTIVITY_SIZE = 15
@@ -71,9 +71,15 @@ class Detail:
     def actions(self) -> Actions:
         return actions_for(self._membership, self.session)
 
-    @property
+    @cached_property
     def sentence(self) -> str:
-        return sentence(self.session)
+        """With its place in the queue, while it is in one; one query then."""
+        session = self.session
+        told = sentence(session)
+        if session.reason != QUEUED or self._restated or session.phase != Phase.PENDING:
+            return told
+        ahead = Session.objects.needing_apply().filter(requested_at__lt=session.requested_at).count()
+        return f"{told} {ahead} {'request is' if ahead == 1 else 'requests are'} ahead of it." if ahead else told
 
     @property
     def _restated(self) -> bool:

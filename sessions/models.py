@@ -74,15 +74,22 @@ class SessionQuerySet(models.QuerySet["Session"]):
         """
         return self.filter(Q(phase__in=(Phase.PENDING, Phase.TERMINATING)) | Q(status_generation__lt=F("generation")))
 
+    def needing_apply(self) -> SessionQuerySet:
+        """Rows whose newest generation has not reached the cluster: the queue."""
+        return self.filter(applied_generation__lt=F("generation"))
+
     def needing_reconcile(self) -> SessionQuerySet:
-        """Rows whose newest generation has not reached the cluster, and that nothing is working on."""
+        """Rows of the queue that nothing is working on, and that are due."""
         now = timezone.now()
-        return self.filter(
-            # Times further ahead than they could have been set are a clock that jumped: they don't hold anything up.
-            Q(lease_until=None) | Q(lease_until__lt=now) | Q(lease_until__gt=now + LEASE * 2),
-            Q(next_try_at=None) | Q(next_try_at__lte=now) | Q(next_try_at__gt=now + MAX_BACKOFF * 2),
-            applied_generation__lt=F("generation"),
-        ).exclude(apply_final=True, error_generation=F("generation"))
+        return (
+            self.needing_apply()
+            .filter(
+                # Times further ahead than they could have been set are a clock that jumped: they don't hold anything up.
+                Q(lease_until=None) | Q(lease_until__lt=now) | Q(lease_until__gt=now + LEASE * 2),
+                Q(next_try_at=None) | Q(next_try_at__lte=now) | Q(next_try_at__gt=now + MAX_BACKOFF * 2),
+            )
+            .exclude(apply_final=True, error_generation=F("generation"))
+        )
 
 
 class Session(models.Model):

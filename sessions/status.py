@@ -19,6 +19,7 @@ UNREACHABLE_AFTER = timedelta(seconds=15)
 REAPPLY_AFTER = timedelta(seconds=10)
 # A start that an observation still denies this soon after it was applied has only not been seen yet.
 SETTLE = timedelta(seconds=3)
+QUEUED = "Queued"
 START_TIMEOUT = "StartTimeout"
 # Reason, and what to do about it, when a step takes longer than its deadline.
 STEP_TIMEOUTS = {
@@ -222,7 +223,7 @@ def _pending(view: View) -> Status:
     if trouble:
         return Status(Phase.PENDING, view.intent.apply_reason, trouble)
     if not view.intent.applied:
-        return Status(Phase.PENDING, "Queued", "Waiting for its turn to be sent to the cluster.")
+        return Status(Phase.PENDING, QUEUED, "Waiting for its turn to be sent to the cluster.")
     seen = view.current
     lost = seen is not None and not seen.exists and view.age_of_apply > SETTLE
     reapply = lost or view.stalled or (seen is not None and seen.drifted)

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db.models import F
 from django.test import Client
 from django.utils import timezone
 
@@ -301,5 +302,14 @@ def test_a_poll_that_brings_nothing_is_cheap(cast: Cast, session: Session, djang
     settle(session, phase=Phase.PENDING)
     client = cast.client("owner")
     address = poll(client, session)
-    with django_assert_max_num_queries(4):
+    with django_assert_max_num_queries(5):  # one is its place in the queue
         assert client.get(address, headers=HTMX).status_code == 204
+
+
+def test_a_queued_session_shows_its_place(client: Client, cast: Cast, launch: Callable[..., Session]) -> None:
+    launch(name="first")
+    second = launch(name="second")
+    Session.objects.update(status_generation=F("generation"))
+    client.force_login(cast.owner)
+    page = client.get(second.get_absolute_url()).content.decode()
+    assert "1 request is ahead of it." in page
