@@ -226,6 +226,7 @@ SLIPWAY_STEP_TIMEOUTS = {  # seconds; each ends in Failed with its own reason
 }
 SLIPWAY_GRANT_HOURS = positive("SLIPWAY_GRANT_HOURS", 24)
 SLIPWAY_SWEEP_SECONDS = positive("SLIPWAY_SWEEP_SECONDS", 5)
+SLIPWAY_NAMESPACE = env.str("SLIPWAY_NAMESPACE", default="")  # the namespace that Slipway itself runs in; empty outside of a cluster
 SLIPWAY_LOCAL_ROOT = Path(env.str("SLIPWAY_LOCAL_ROOT", default=str(BASE_DIR / ".demo" / "local")))
 SLIPWAY_LOCAL_USER = env.str("SLIPWAY_LOCAL_USER", default="slipway-ide")  # used only when started as root
 SLIPWAY_LOCAL_ALLOW_PUBLIC = env.bool("SLIPWAY_LOCAL_ALLOW_PUBLIC", default=False)

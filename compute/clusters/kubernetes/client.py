@@ -34,6 +34,7 @@ USER_AGENT = "slipway"
 
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
+METADATA = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io,application/json"  # an answer without spec, data and status
 
 
 class ApiError(ClusterError):
@@ -160,7 +161,7 @@ def _headers(configuration: Configuration, accept: str, content_type: str) -> di
     headers = {"Accept": accept, "User-Agent": USER_AGENT}
     if content_type:
         headers["Content-Type"] = content_type
-    for auth in configuration.auth_settings().values():  # reads the token file again when it is due
+    for auth in dict[str, Any](configuration.auth_settings()).values():  # reads the token file again when it is due
         headers[auth["key"]] = auth["value"]
     return headers
 

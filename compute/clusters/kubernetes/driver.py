@@ -1,0 +1,272 @@
+"""The Kubernetes driver as Slipway sees it. It writes what is wanted; the cluster's own controllers do the rest.
+
+How a late call is told from a new one: the StatefulSet's GENERATION annotation is the newest that was asked for. Every call
+but a first launch reads it, and writes under the resource version that it read. A first launch (generation 1) reads nothing:
+it applies without force, and every later intent marks the annotation as another field manager's (``FENCE``), so that a
+first launch which comes late conflicts, and is then looked at like any other call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from compute.clusters.base import Capacity, ClusterError, Driver, Event, Health, Outdated, Stop
+from compute.clusters.kubernetes import health, labels, logs, objects
+from compute.clusters.kubernetes.client import APPLY, MERGE, METADATA, ApiError, Connection
+from compute.clusters.kubernetes.guards import Guards
+from compute.clusters.kubernetes.watch import Watch, observe_now
+from compute.workload import Claim, Namespace, Observation, Workload
+
+Json = dict[str, Any]
+FENCE = "slipway-fence"
+FIRST: dict[str, str | bool] = {"fieldManager": labels.FIELD_MANAGER, "force": False}
+FORCED: dict[str, str | bool] = {"fieldManager": labels.FIELD_MANAGER, "force": True}
+TRIES = 3
+LOCAL_PREFIX = "local:"
+
+
+class KubernetesDriver:
+    """Satisfies :class:`compute.clusters.base.Driver`. Nothing is dialled before the first call; safe to share between threads.
+
+    ``context`` is one of the kubeconfig's; "" is the cluster that Slipway runs in, else the current context.
+    """
+
+    def __init__(self, name: str, context: str = "", connection: Connection | None = None) -> None:
+        from django.conf import settings
+
+        self.name = name
+        self.connection = connection or Connection(context)
+        self._guards = Guards(self.connection, settings.SLIPWAY_NAMESPACE)
+        self._watch = Watch(self.connection, lambda *args: logs.read(self.connection, *args))
+
+    def offers(self, image: str) -> str:
+        if image.startswith(LOCAL_PREFIX):
+            return f"“{image}” is a recipe for this machine; a Kubernetes cluster runs container images, such as quay.io/jupyter/base-notebook."
+        return ""
+
+    def ensure_namespace(self, namespace: Namespace) -> None:
+        self._guards.ensure(namespace)
+
+    # What is wanted
+
+    def apply(self, workload: Workload) -> None:
+        refusal = self.offers(workload.image)
+        if refusal:
+            raise ClusterError("ImageNotOffered", refusal, retryable=False)
+        with self._namespace(workload.namespace):
+            for claim in workload.claims:
+                self.ensure_claim(workload.namespace, claim)
+            if workload.generation != 1 or not self._launch(workload):
+                _until_undisturbed(lambda: self._replace(workload))
+
+    def pause(self, namespace: str, name: str, generation: int = 0) -> None:
+        def write() -> None:
+            found = self._statefulset(namespace, name, generation)
+            if found is not None:
+                self._mark(namespace, name, found, generation, {"spec": {"replicas": 0}})
+
+        _until_undisturbed(write)
+
+    def remove(self, namespace: str, name: str, generation: int = 0) -> None:
+        def write() -> None:
+            found = self._statefulset(namespace, name, generation)
+            if found is not None:
+                preconditions = {"uid": found["uid"], "resourceVersion": found["resourceVersion"]}
+                self._delete(_statefulset_path(namespace, name), preconditions)
+
+        _until_undisturbed(write)
+        self._delete_secret(namespace, name)
+
+    def ensure_claim(self, namespace: str, claim: Claim) -> None:
+        path = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims"
+        with self._namespace(namespace):
+            try:
+                self.connection.call("POST", path, query={"fieldManager": labels.FIELD_MANAGER}, body=objects.claim(claim), accept=METADATA)
+            except ApiError as error:
+                # Quota is checked before the name: a claim that exists may be refused for want of room for another one.
+                if error.status not in (403, 409):
+                    raise
+                found = self._metadata(f"{path}/{claim.name}")
+                if found is None:
+                    raise
+                _check_claim(claim.name, found)
+
+    def delete_claim(self, namespace: str, name: str) -> None:
+        path = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}"
+        found = self._metadata(path)
+        if found is not None:
+            if not labels.is_ours(found):
+                raise _taken("claim", name)
+            self._delete(path, {"uid": found["uid"]})
+
+    # What is
+
+    def watch(self, stop: Stop) -> Iterator[Observation | None]:
+        return self._watch.run(stop)
+
+    def observe(self, namespace: str, name: str) -> Observation:
+        return observe_now(self.connection, namespace, name)
+
+    def logs(self, namespace: str, name: str, tail: int = 200, previous: bool = False) -> str:
+        return logs.logs(self.connection, namespace, name, tail, previous)
+
+    def events(self, namespace: str, name: str) -> list[Event]:
+        return logs.events(self.connection, namespace, name)
+
+    def capacity(self) -> Capacity | None:
+        return health.capacity(self.connection)
+
+    def health(self) -> Health:
+        return health.health(self.connection)
+
+    # How it is written
+
+    def _launch(self, workload: Workload) -> bool:
+        """The first launch, without a read. False if there is something of this name that others have written, too."""
+        try:
+            self._apply_secret(workload)
+            self._apply(_statefulset_path(workload.namespace, workload.name), objects.statefulset(workload), FIRST)
+        except ApiError as error:
+            if error.status in (409, 422):  # a foreign StatefulSet differs in what can't be changed
+                return False
+            raise
+        return True
+
+    def _replace(self, workload: Workload) -> None:
+        """Write over what is there, and end a pod of an older revision."""
+        path = _statefulset_path(workload.namespace, workload.name)
+        found = self._statefulset(workload.namespace, workload.name, workload.generation)
+        built = objects.statefulset(workload)
+        if found is None:
+            self._apply_secret(workload)
+            self._apply(path, built, FIRST)
+            return
+        newest = max(workload.generation, _generation(found))
+        version = self._mark(workload.namespace, workload.name, found, newest, {})
+        self._apply_secret(workload)
+        built["metadata"]["annotations"][labels.GENERATION] = str(newest)
+        built["metadata"]["resourceVersion"] = version
+        self._apply(path, built, FORCED)
+        self._end_old_pod(workload)
+
+    def _apply_secret(self, workload: Workload) -> None:
+        path = _secret_path(workload.namespace, workload.name)
+        try:
+            self._apply(path, objects.secret(workload), FORCED)
+        except ApiError as error:
+            if error.status == 422 and "type: Invalid" in str(error):
+                raise _taken("Secret", workload.name) from error
+            raise
+
+    def _mark(self, namespace: str, name: str, found: Json, generation: int, change: Json) -> str:
+        """Put the generation (and ``change``) on the StatefulSet that was read; its new resource version."""
+        annotations = {labels.GENERATION: str(max(generation, _generation(found)))}
+        body = {**change, "metadata": {"annotations": annotations, "resourceVersion": found["resourceVersion"]}}
+        path, query = _statefulset_path(namespace, name), {"fieldManager": FENCE}
+        written = self.connection.call("PATCH", path, query=query, body=body, content_type=MERGE, accept=METADATA)
+        return str(written["metadata"]["resourceVersion"])
+
+    def _end_old_pod(self, workload: Workload) -> None:
+        """A failed session's pod stays until it is told to go; the StatefulSet then makes one of the new template."""
+        path = f"/api/v1/namespaces/{workload.namespace}/pods/{workload.name}-0"
+        pod = self._metadata(path)
+        if pod is None or pod.get("deletionTimestamp") or not labels.is_ours(pod):
+            return
+        if (pod.get("annotations") or {}).get(labels.REVISION) != str(workload.revision):
+            self._delete(path, {"uid": pod["uid"]})
+
+    def _delete_secret(self, namespace: str, name: str) -> None:
+        """Slipway may not read Secrets, so that it is ours is seen by a rehearsal: a type can't be changed."""
+        path = _secret_path(namespace, name)
+        rehearsal = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": objects.SECRET_TYPE}
+        try:
+            self._apply(path, rehearsal, {**FORCED, "fieldManager": FENCE, "dryRun": "All"})
+        except ApiError as error:
+            if error.status == 422 or error.namespace_missing:
+                return
+            if error.reason != "NamespaceTerminating":
+                raise
+        self._delete(path, {})
+
+    def _statefulset(self, namespace: str, name: str, generation: int) -> Json | None:
+        """The metadata of our StatefulSet; None without one. Raises ``Outdated`` when it is of a newer generation."""
+        found = self._metadata(_statefulset_path(namespace, name))
+        if found is None:
+            return None
+        if not labels.is_ours(found):
+            raise _taken("StatefulSet", name)
+        if generation and _generation(found) > generation:
+            raise Outdated(_generation(found))
+        return found
+
+    def _metadata(self, path: str) -> Json | None:
+        try:
+            found: Json = self.connection.call("GET", path, accept=METADATA)["metadata"]
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+        return found
+
+    def _apply(self, path: str, body: Json, query: dict[str, str | bool]) -> None:
+        self.connection.call("PATCH", path, query=query, body=body, content_type=APPLY, accept=METADATA)
+
+    def _delete(self, path: str, preconditions: Json) -> None:
+        body: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        try:
+            self.connection.call("DELETE", path, body={**body, "preconditions": preconditions} if preconditions else body, accept=METADATA)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+
+    @contextmanager
+    def _namespace(self, namespace: str) -> Iterator[None]:
+        """A namespace that somebody deleted is made again by the next try."""
+        try:
+            yield
+        except ApiError as error:
+            if error.namespace_missing or error.reason == "NamespaceTerminating":
+                self._guards.forget(namespace)
+            raise
+
+
+def _until_undisturbed(write: Callable[[], None]) -> None:
+    """Again when somebody else wrote between our read and our write; the third time it is the caller's to try later."""
+    for tries_left in reversed(range(TRIES)):
+        try:
+            return write()
+        except ApiError as error:
+            if error.status != 409 or not tries_left:
+                raise
+
+
+def _statefulset_path(namespace: str, name: str) -> str:
+    return f"/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}"
+
+
+def _secret_path(namespace: str, name: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/secrets/{name}"
+
+
+def _generation(metadata: Json) -> int:
+    text = (metadata.get("annotations") or {}).get(labels.GENERATION) or ""
+    return int(text) if text.isdecimal() else 0
+
+
+def _check_claim(name: str, found: Json) -> None:
+    if not labels.is_ours(found):
+        raise _taken("claim", name)
+    if found.get("deletionTimestamp"):
+        raise ClusterError("ClaimTerminating", f"The volume claim {name} is being deleted on the cluster.")
+
+
+def _taken(kind: str, name: str) -> ClusterError:
+    return ClusterError("NameTaken", f"The cluster has a {kind} “{name}” that Slipway did not make; it is left alone.", retryable=False)
+
+
+if TYPE_CHECKING:  # the type checker compares the two here
+
+    def _is_a_driver(driver: KubernetesDriver) -> Driver:
+        return driver
