@@ -56,8 +56,7 @@ def observation(
 def _of_pod(base: Observation, pod: Pod, claims: Mapping[str, PVC], events: Sequence[Event]) -> Observation:
     """What the current pod says, one step after the other."""
     wrong = trouble.of_pod(pod, claims, events, base.at)
-    ready_since = _since(pod, "Ready")
-    ready = ready_since is not None and bool(pod.ip and pod.port)
+    ready = pod.is_true("Ready") and bool(pod.ip and pod.port)
     if ready:
         wrong = None
     return replace(
@@ -91,9 +90,9 @@ def _steps(pod: Pod, wrong: Trouble | None, events: Sequence[Event], ready: bool
     present = begun if not pulling else None  # an image that was on the node takes no time
     times = {
         Step.COMPUTE: (pod.created, scheduled),
-        Step.IMAGE: (pulling.first if pulling else mounted or scheduled, pulled.at if pulled else present or mounted or scheduled),
+        Step.IMAGE: (pulling.first if pulling else mounted or scheduled, pulled.first if pulled else present or mounted or scheduled),
         Step.STORAGE: (scheduled, mounted or scheduled),
-        Step.SERVER: (pulled.at if pulled else begun or mounted or scheduled, _since(pod, "Ready")),
+        Step.SERVER: (pulled.first if pulled else begun or mounted or scheduled, _since(pod, "Ready")),
     }
     done = {Step.COMPUTE: bool(pod.node), Step.IMAGE: has_image, Step.STORAGE: has_storage, Step.SERVER: ready}
     # Volumes are mounted before an image is pulled, though people read it the other way round.

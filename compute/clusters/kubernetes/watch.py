@@ -45,6 +45,20 @@ class Open:
 
 
 @dataclass(frozen=True)
+class Either:
+    """Set when one of the two is; it is the first that people wait for."""
+
+    stop: Stop
+    halt: threading.Event
+
+    def is_set(self) -> bool:
+        return self.stop.is_set() or self.halt.is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return self.halt.is_set() or self.stop.wait(timeout)
+
+
+@dataclass(frozen=True)
 class Following:
     """How well one kind is followed: ``lag`` in seconds (0: up to date), and the error that it lags for."""
 
@@ -85,7 +99,7 @@ class Watch:
 
     def run(self, stop: Stop) -> Iterator[Observation | None]:
         """See ``Driver.watch``. Its threads end when ``stop`` is set, or the iterator is closed."""
-        self._start()
+        self._start(stop)
         lost = False
         readers = ThreadPoolExecutor(2, "log-tail")
         try:
@@ -103,13 +117,15 @@ class Watch:
             if not lost:
                 self._halt.set()
 
-    def _start(self) -> None:
+    def _start(self, stop: Stop) -> None:
         if self._halt.is_set():
             self._halt = threading.Event()  # threads of the last run may still be reading; they have their own
             self._threads = []
         if not any(thread.is_alive() for thread in self._threads):
             targets = [self.pulse.run, *(one.run for one in self._reflectors)]
-            self._threads = [threading.Thread(target=run, args=(self._halt,), name="kubernetes-watch", daemon=True) for run in targets]
+            self._threads = [
+                threading.Thread(target=run, args=(Either(stop, self._halt),), name="kubernetes-watch", daemon=True) for run in targets
+            ]
             for thread in self._threads:
                 thread.start()
 
