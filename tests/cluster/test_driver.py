@@ -45,7 +45,7 @@ def workload(namespace: str, **changes: Any) -> Workload:
         ide="jupyterlab",
         token="t",
         port=8888,
-        resources=Resources("0.05", "32Mi"),
+        resources=Resources("1m", "16Mi"),
         owner="ada@example.com",
         env={"LANGUAGE": "$(HOME)"},
         secret_env={"TOKEN": "top-secret"},
@@ -77,7 +77,8 @@ def get(connection: Connection, path: str) -> dict[str, Any] | None:
     try:
         return connection.call("GET", path)
     except ApiError as error:
-        assert error.status == 404
+        if error.status != 404:
+            raise
         return None
 
 

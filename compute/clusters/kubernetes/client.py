@@ -77,7 +77,8 @@ class Connection:
     ) -> Json:
         """The decoded answer; ``{}`` for an empty one. ``path`` starts with a slash and is quoted already."""
         data = self._request(method, path, query, body, content_type, accept, timeout).data
-        return _decoded(data) if data else {}
+        with _as_api_error():
+            return _decoded(data) if data else {}
 
     def text(self, path: str, *, query: Query | None = None, timeout: Timeout = CALL_TIMEOUT) -> str:
         """The answer as text; bytes that are not UTF-8 are replaced."""

@@ -1,0 +1,206 @@
+"""What a session is on Kubernetes, as whole objects."""
+
+from __future__ import annotations
+
+import copy
+from base64 import b64decode
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from compute.clusters.kubernetes import objects
+from compute.clusters.kubernetes.guards import network_policy, resource_quota
+from compute.workload import Claim, File, InitScript, Mount, Namespace, Probe, Resources, Workload
+
+LABELS = {
+    "slipway.dev/session": "lab-abc123",
+    "slipway.dev/workspace": "team",
+    "slipway.dev/owner": "ada-example.com",
+    "app.kubernetes.io/managed-by": "slipway",
+}
+WORKLOAD = Workload(
+    name="lab-abc123",
+    namespace="team",
+    revision=4,
+    generation=7,
+    image="quay.io/jupyter/base-notebook:1",
+    ide="jupyterlab",
+    token="t",
+    port=8888,
+    resources=Resources("500m", "2Gi", 1, "nvidia.com/gpu"),
+    owner="ada@example.com",
+    env={"PLAIN": "1"},
+    secret_env={"TOKEN": "secret"},
+    claims=(Claim("home", "1Gi"),),
+    mounts=(Mount("home", "/home/user", home=True), Mount("data", "/data", read_only=True)),
+    init_scripts=(InitScript("Set up!", "true"),),
+    node_selector={"pool": "gpu"},
+    tolerations=({"key": "gpu", "operator": "Exists"},),
+    probe=Probe("/api"),
+    labels={"slipway.dev/workspace": "team"},
+    command=("jupyter", "$(HOME)"),
+    home="/home/jovyan",
+    files=(File("/opt/conf.py", "x"),),
+)
+MOUNTS = [
+    {"name": "claim-1", "mountPath": "/home/jovyan"},
+    {"name": "claim-2", "mountPath": "/data", "readOnly": True},
+    {"name": "shm", "mountPath": "/dev/shm"},
+    {"name": "slipway", "mountPath": "/opt/conf.py", "subPath": "file.1", "readOnly": True},
+]
+AMOUNTS = {"cpu": "500m", "memory": "2Gi", "nvidia.com/gpu": "1"}
+CONTAINER: dict[str, Any] = {
+    "image": "quay.io/jupyter/base-notebook:1",
+    "workingDir": "/home/jovyan",
+    "env": [
+        {"name": "HOME", "value": "/home/jovyan"},
+        {"name": "PLAIN", "valueFrom": {"secretKeyRef": {"name": "lab-abc123", "key": "env.PLAIN"}}},
+        {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "lab-abc123", "key": "env.TOKEN"}}},
+    ],
+    "resources": {"requests": AMOUNTS, "limits": AMOUNTS},
+    "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+}
+
+
+def test_the_pod_is_hardened_and_has_what_the_workload_asks_for() -> None:
+    assert objects.statefulset(WORKLOAD)["spec"] == {
+        "replicas": 1,
+        "podManagementPolicy": "Parallel",
+        "updateStrategy": {"type": "OnDelete"},
+        "revisionHistoryLimit": 1,
+        "serviceName": "lab-abc123",
+        "selector": {"matchLabels": {"slipway.dev/session": "lab-abc123"}},
+        "template": {
+            "metadata": {"labels": LABELS, "annotations": {"slipway.dev/revision": "4", "slipway.dev/owner": "ada@example.com"}},
+            "spec": {
+                "automountServiceAccountToken": False,
+                "enableServiceLinks": False,
+                "terminationGracePeriodSeconds": 15,
+                "securityContext": {
+                    "runAsNonRoot": True,
+                    "runAsUser": 1000,
+                    "runAsGroup": 100,
+                    "fsGroup": 100,
+                    "fsGroupChangePolicy": "OnRootMismatch",
+                    "seccompProfile": {"type": "RuntimeDefault"},
+                },
+                "initContainers": [
+                    {
+                        **CONTAINER,
+                        "name": "init-1-set-up",
+                        "command": ["sh", "/run/slipway/init.sh"],
+                        "volumeMounts": [
+                            *MOUNTS,
+                            {"name": "slipway", "mountPath": "/run/slipway/init.sh", "subPath": "init.1", "readOnly": True},
+                        ],
+                    }
+                ],
+                "containers": [
+                    {
+                        **CONTAINER,
+                        "name": "ide",
+                        "command": ["jupyter", "$$(HOME)"],
+                        "volumeMounts": MOUNTS,
+                        "ports": [{"name": "http", "containerPort": 8888, "protocol": "TCP"}],
+                        "readinessProbe": {
+                            "httpGet": {"path": "/api", "port": 8888, "scheme": "HTTP"},
+                            "periodSeconds": 1,
+                            "timeoutSeconds": 5,
+                            "failureThreshold": 6,
+                        },
+                    }
+                ],
+                "volumes": [
+                    {"name": "claim-1", "persistentVolumeClaim": {"claimName": "home"}},
+                    {"name": "claim-2", "persistentVolumeClaim": {"claimName": "data"}},
+                    {"name": "shm", "emptyDir": {"medium": "Memory"}},
+                    {
+                        "name": "slipway",
+                        "secret": {
+                            "secretName": "lab-abc123",
+                            "defaultMode": 0o444,
+                            "items": [{"key": "init.1", "path": "init.1"}, {"key": "file.1", "path": "file.1"}],
+                        },
+                    },
+                ],
+                "nodeSelector": {"pool": "gpu"},
+                "tolerations": [{"key": "gpu", "operator": "Exists"}],
+            },
+        },
+    }
+
+
+def test_values_scripts_and_files_are_in_the_secret_alone() -> None:
+    built = objects.secret(WORKLOAD)
+    texts = {key: b64decode(value).decode() for key, value in built.pop("data").items()}
+    assert texts == {"env.PLAIN": "1", "env.TOKEN": "secret", "init.1": "true", "file.1": "x"}
+    assert built == {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "slipway.dev/session",
+        "metadata": {
+            "name": "lab-abc123",
+            "namespace": "team",
+            "labels": LABELS,
+            "annotations": {"slipway.dev/owner": "ada@example.com", "slipway.dev/generation": "7"},
+        },
+    }
+
+
+def test_a_session_without_a_home_volume_has_a_home_that_it_can_write() -> None:
+    pod = objects.statefulset(replace(WORKLOAD, mounts=()))["spec"]["template"]["spec"]
+    assert {"name": "home", "emptyDir": {}} in pod["volumes"]
+    assert {"name": "home", "mountPath": "/home/jovyan"} in pod["containers"][0]["volumeMounts"]
+
+
+def test_a_claim_without_a_class_takes_the_default_one() -> None:
+    assert objects.claim(Claim("home", "1Gi", labels={"a": "b"})) == {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "home", "labels": {"a": "b", "app.kubernetes.io/managed-by": "slipway"}},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    }
+
+
+def test_the_hash_does_not_see_what_the_api_server_fills_in() -> None:
+    built = objects.statefulset(WORKLOAD)
+    kept = copy.deepcopy(built)
+    pod = kept["spec"]["template"]["spec"]
+    pod |= {"restartPolicy": "Always", "dnsPolicy": "ClusterFirst", "schedulerName": "default-scheduler"}
+    pod["containers"][0] |= {"imagePullPolicy": "Always", "terminationMessagePath": "/dev/termination-log"}
+    pod["containers"][0]["resources"]["limits"]["memory"] = "2048Mi"
+    assert objects.spec_hash(kept) == objects.spec_hash(built)
+
+
+@pytest.mark.parametrize("change", ["image", "command", "env", "volumeMounts", "securityContext", "resources"])
+def test_the_hash_sees_what_a_session_would_notice(change: str) -> None:
+    built = objects.statefulset(WORKLOAD)
+    other = copy.deepcopy(built)
+    del other["spec"]["template"]["spec"]["containers"][0][change]
+    assert objects.spec_hash(other) != objects.spec_hash(built)
+
+
+def test_only_the_gateway_may_come_in() -> None:
+    policy = network_policy(Namespace("team", "team"), "slipway")["spec"]
+    assert policy == {
+        "podSelector": {"matchLabels": {"app.kubernetes.io/managed-by": "slipway"}},
+        "policyTypes": ["Ingress"],
+        "ingress": [
+            {
+                "from": [
+                    {
+                        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "slipway"}},
+                        "podSelector": {
+                            "matchExpressions": [{"key": "slipway.dev/component", "operator": "In", "values": ["gateway", "relay"]}]
+                        },
+                    }
+                ]
+            }
+        ],
+    }
+    assert network_policy(Namespace("team", "team"), "")["spec"]["ingress"] == []
+
+
+def test_a_workspace_without_limits_has_no_quota() -> None:
+    assert resource_quota(Namespace("team", "team")) is None
