@@ -48,7 +48,8 @@ def test_every_setting_is_one_that_operators_can_read_about(example: list[Object
     documented = (ROOT / "docs" / "operators.md").read_text() + (ROOT / "docs" / "kubernetes.md").read_text()
     settings = (ROOT / "config" / "settings.py").read_text()
     manifests = "".join(path.read_text() for path in BASE.glob("*.yaml"))
-    for name in {*of_kind(example, "ConfigMap")["slipway"]["data"], *SECRET_KEYS}:
+    given = {one["name"] for template in pods(example).values() for container in containers(template) for one in container.get("env", [])}
+    for name in {*of_kind(example, "ConfigMap")["slipway"]["data"], *SECRET_KEYS, *given}:
         assert f"`{name}`" in documented, name
         assert f'"{name}"' in settings or f"$({name})" in manifests or f"${name}" in manifests, name
 
