@@ -84,8 +84,7 @@ class Namespace:
 
 
 @pytest.fixture(scope="module")
-def namespace() -> Iterator[Namespace]:
-    connection = Connection(os.environ.get("SLIPWAY_TEST_CONTEXT", ""))
+def namespace(connection: Connection) -> Iterator[Namespace]:
     name = f"watch-{secrets.token_hex(3)}"
     connection.call("POST", "/api/v1/namespaces", body={"metadata": {"name": name}})
     ours, stop = Namespace(connection, name), threading.Event()

@@ -178,6 +178,18 @@ def test_a_session_that_vanishes_is_told_once(cluster: FakeCluster, follow: Call
     assert (follower.of("rests")[-1].exists, follower.of("rests")[-1].retained) == (False, False)
 
 
+def test_a_new_watcher_hears_of_every_session(cluster: FakeCluster, follow: Callable[..., Follower]) -> None:
+    cluster.put(SETS, statefulset("rests", replicas=0))
+    follower = follow()
+    until(lambda: follower.of("rests"))
+    follower.stop.set()
+    follower.thread.join(10)
+    again = threading.Event()
+    heard = next(one for one in follower.watch.run(again) if one is not None)
+    again.set()
+    assert heard.name == "rests"
+
+
 def test_an_unsettled_session_is_told_again(cluster: FakeCluster, follow: Callable[..., Follower]) -> None:
     cluster.put(SETS, statefulset("starts"))
     follower = follow()

@@ -114,13 +114,17 @@ class Watch:
             raise
         finally:
             readers.shutdown(wait=False, cancel_futures=True)
-            if not lost:
+            if not lost or stop.is_set():
                 self._halt.set()
 
     def _start(self, stop: Stop) -> None:
         if self._halt.is_set():
             self._halt = threading.Event()  # threads of the last run may still be reading; they have their own
             self._threads = []
+            # Whoever watches now may be somebody else, who has to hear of every session.
+            self._dirty.update(dict.fromkeys(self.statefulsets.store))
+            for pod in self.pods.store.values():
+                self._pod_changed(pod)
         if not any(thread.is_alive() for thread in self._threads):
             targets = [self.pulse.run, *(one.run for one in self._reflectors)]
             self._threads = [
