@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from compute.clusters.base import ClusterError
+from compute.clusters.kubernetes import KubernetesDriver
 from compute.clusters.kubernetes.client import Connection
 from compute.clusters.kubernetes.health import RIGHTS, capacity, health
 from tests.cluster.kube import Kube, wait_until
@@ -73,6 +75,31 @@ def test_removing_any_one_of_them_is_noticed(app: Connection, bind: Bind) -> Non
     for left_out in rules:
         bind([rule for rule in rules if rule is not left_out])
         wait_for(app, {f"Slipway lacks the right to {left_out['verbs'][0]} {left_out['resources'][0]}."})
+
+
+def test_the_webs_rules_suffice_for_what_it_asks(app: Connection, bind: Bind) -> None:
+    bind([])
+    driver = KubernetesDriver("here", context="app")
+    questions: list[Callable[[], object]] = [
+        driver.capacity,
+        lambda: driver.logs("default", "no-such-session"),
+        lambda: driver.events("default", "no-such-session"),
+        lambda: driver.delete_claim("default", "no-such-claim"),
+    ]
+    wait_until(lambda: len(health(app).problems) == len(RIGHTS), 10, "the user has no rights left")
+    for ask in questions:
+        with pytest.raises(ClusterError, match="is forbidden"):
+            ask()
+    rules = shipped("slipway-web")
+    bind(rules)
+    wait_until(lambda: sum(len(verbs) for verbs in RIGHTS.values()) - missing(app) == len(rules), 10, "the user has the web's rights")
+    for ask in questions:
+        ask()
+
+
+def missing(app: Connection) -> int:
+    """How many of the driver's rights the app's user has not."""
+    return sum(len(problem.split("right to ")[1].rpartition(" ")[0].replace(" and ", ", ").split(", ")) for problem in health(app).problems)
 
 
 def test_the_web_has_no_right_that_the_driver_has_not(app: Connection) -> None:
