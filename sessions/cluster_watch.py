@@ -17,7 +17,7 @@ from compute.workload import Observation
 
 log = logging.getLogger(__name__)
 
-BACKOFF = (0.5, 1, 2, 4)
+BACKOFF = (0.5, 1, 2)
 
 
 class ClusterWatch(threading.Thread):
