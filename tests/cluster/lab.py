@@ -237,14 +237,12 @@ class Lab:
         rows = {row.host: row for row in Session.objects.filter(workspace=self.workspace)}
         sets = {one["metadata"]["name"]: one for one in self.kube.items(f"/apis/apps/v1/namespaces/{self.namespace}/statefulsets")}
         assert sets.keys() == rows.keys(), "StatefulSets without a session, or sessions without one"
-        secret_names = {
-            one["metadata"]["name"] for one in self.kube.items(f"/api/v1/namespaces/{self.namespace}/secrets") if one["type"] == "Opaque"
-        }
+        found = self.kube.items(f"/api/v1/namespaces/{self.namespace}/secrets")
+        secret_names = {one["metadata"]["name"] for one in found if not one["type"].startswith("kubernetes.io/")}
         assert secret_names == rows.keys(), "Secrets without a session, or sessions without one"
         running = {host for host, row in rows.items() if row.phase != Phase.PAUSED}
         assert sorted(pod["metadata"]["name"] for pod in self.kube.pods(self.namespace)) == sorted(f"{host}-0" for host in running)
-        for host, found in sets.items():
-            assert found["spec"]["replicas"] == (1 if host in running else 0), host
+        assert {host: one["spec"]["replicas"] for host, one in sets.items()} == {host: int(host in running) for host in sets}
         wanted = set(Volume.objects.filter(workspace=self.workspace, trashed_at=None).values_list("claim", flat=True))
         held = {one["metadata"]["name"] for one in self.kube.claims(self.namespace) if not one["metadata"].get("deletionTimestamp")}
         assert held >= {one.claim for one in self.subjects}, "A claim is lost"

@@ -134,6 +134,8 @@ class Connection:
         with self._lock:
             if self._pool is None or self._configuration is None or self._pid != os.getpid():
                 self._configuration = _configuration(self.context)
+                if not self._configuration.verify_ssl:  # the kubeconfig says so; a warning per request would drown the log
+                    urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
                 self._pool = RESTClientObject(self._configuration).pool_manager
                 self._pid = os.getpid()
             return self._configuration, self._pool

