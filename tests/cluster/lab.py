@@ -94,7 +94,7 @@ def _images(preset: Preset, references: dict[str, str]) -> None:
 
 def _sizes(preset: Preset) -> None:
     PodSize.objects.create(preset=preset, slug="small", name="Small", cpu="100m", memory="1Gi", is_default=True, position=1)
-    PodSize.objects.create(preset=preset, slug="tiny", name="Tiny", cpu="100m", memory="32Mi", position=2)
+    PodSize.objects.create(preset=preset, slug="tiny", name="Tiny", cpu="100m", memory="64Mi", position=2)
     PodSize.objects.create(preset=preset, slug="gpu", name="GPU", cpu="100m", memory="1Gi", gpus=1, position=3)
 
 
