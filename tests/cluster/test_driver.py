@@ -19,7 +19,7 @@ from compute.workload import Claim, File, InitScript, Mount, Namespace, Probe, R
 
 pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("ignore:Unverified HTTPS request")]  # test clusters sign their own
 PATIENCE = 60.0
-SERVE = "echo hello of $TOKEN; mkdir -p /tmp/www; echo ok > /tmp/www/index.html; exec httpd -f -p 8888 -h /tmp/www"
+SERVE = "echo hello of $TOKEN; mkdir -p $HOME/www; echo ok > $HOME/www/index.html; exec httpd -f -p 8888 -h $HOME/www"
 
 
 class Calls(Connection):
@@ -45,7 +45,7 @@ def workload(namespace: str, **changes: Any) -> Workload:
         ide="jupyterlab",
         token="t",
         port=8888,
-        resources=Resources("1m", "16Mi"),
+        resources=Resources("100m", "32Mi"),
         owner="ada@example.com",
         env={"LANGUAGE": "$(HOME)"},
         secret_env={"TOKEN": "top-secret"},
