@@ -28,7 +28,7 @@ def watching(machine: Machine) -> Iterator[list[Observation]]:
     stop = threading.Event()
 
     def watch() -> None:
-        said.extend(seen for seen in machine.driver.watch(stop) if seen.namespace == machine.namespace)
+        said.extend(seen for seen in machine.driver.watch(stop) if seen and seen.namespace == machine.namespace)
 
     thread = threading.Thread(target=watch)
     thread.start()
