@@ -71,10 +71,17 @@ def _runnable(workspace: Workspace, references: Iterable[str]) -> set[str]:
     return {reference for reference in set(references) if not driver.offers(reference)}
 
 
+def offered_images(workspace: Workspace, preset: Preset) -> list[Image]:
+    """The images of one preset that can be launched in the workspace, in the curated order. One query."""
+    images = list(preset.images.offered())
+    usable = _runnable(workspace, (image.reference for image in images))
+    return [image for image in images if image.reference in usable]
+
+
 def runnable_preset_count(workspace: Workspace) -> int:
     """How many presets the gallery shows. One query."""
     offered = Preset.objects.offered_to(workspace).order_by().values("pk")
-    images = Image.objects.filter(preset__in=offered, hidden=False, redirect_to=None).order_by()
+    images = Image.objects.offered().filter(preset__in=offered).order_by()
     pairs = list(images.values_list("preset_id", "reference"))
     usable = _runnable(workspace, (reference for _, reference in pairs))
     return len({preset for preset, reference in pairs if reference in usable})
@@ -88,7 +95,7 @@ def runnable_presets(workspace: Workspace, slug: str = "") -> list[Preset]:
     offered = Preset.objects.offered_to(workspace)
     presets = list(
         (offered.filter(slug=slug) if slug else offered).prefetch_related(
-            Prefetch("images", Image.objects.filter(hidden=False, redirect_to=None), to_attr="offered_images"),
+            Prefetch("images", Image.objects.offered(), to_attr="offered_images"),
             Prefetch("pod_sizes", PodSize.objects.filter(hidden=False), to_attr="offered_pod_sizes"),
         )
     )

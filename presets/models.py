@@ -98,6 +98,12 @@ class Entry(Offer):
             raise ValidationError({"is_default": "A hidden entry can't be the default: nobody would see it chosen."})
 
 
+class ImageQuerySet(models.QuerySet["Image"]):
+    def offered(self) -> ImageQuerySet:
+        """Those that a new session may get: visible, and at the end of their redirects."""
+        return self.filter(hidden=False, redirect_to=None)
+
+
 class Image(Entry):
     """A container image (Kubernetes) or a ``local:`` recipe (local driver). A redirect sends new sessions to its successor."""
 
@@ -107,6 +113,7 @@ class Image(Entry):
         "self", on_delete=models.PROTECT, null=True, blank=True, related_name="redirected_from", help_text="Its successor in this preset."
     )
     history = HistoricalRecords()
+    objects = ImageQuerySet.as_manager()
 
     class Meta:
         ordering = ("position", "name")

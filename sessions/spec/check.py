@@ -17,9 +17,10 @@ from compute.clusters import driver_for
 from compute.errors import Problem
 from compute.models import ComputePool, SlurmCluster, Workspace
 from compute.validators import overlapping_paths, validate_env_name, validate_mount_path, validate_name, validate_storage
+from presets.catalog import offered_images
 from presets.models import Configuration, Image, PodSize, Preset
 from sessions.models import Session
-from sessions.spec.choices import VolumeChoice, exclusive_use, offered_images
+from sessions.spec.choices import VolumeChoice, exclusive_use
 from sessions.spec.inputs import SpecInput
 from sessions.spec.quota import QuotaLine, quota_lines
 from storage.models import Secret, Volume

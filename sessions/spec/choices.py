@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 from django.db.models import Q
 
-from compute.clusters import driver_for
 from compute.models import ComputePool, SlurmCluster, Workspace
 from compute.validators import NAME_MAX
+from presets.catalog import offered_images
 from presets.models import Configuration, Image, PodSize, Preset
 from sessions.models import Session, SessionVolume
 from sessions.spec.inputs import DataVolumeInput, HomeInput, SpecInput
@@ -52,13 +52,6 @@ class Choices:
 def default_of(entries: list[EntryT]) -> EntryT | None:
     """The curated default if it is offered, else the first entry."""
     return next((entry for entry in entries if entry.is_default), entries[0] if entries else None)
-
-
-def offered_images(workspace: Workspace, preset: Preset) -> list[Image]:
-    """Images that are visible, end no redirect, and can run on the workspace's cluster. One query."""
-    driver = driver_for(workspace.cluster)
-    images = preset.images.filter(hidden=False, redirect_to=None)
-    return [image for image in images if not driver.offers(image.reference)]
 
 
 def exclusive_use(volume_ids: list[int], besides: Session | None = None) -> dict[int, str]:
