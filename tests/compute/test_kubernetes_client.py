@@ -18,26 +18,32 @@ QUOTA = 'persistentvolumeclaims "x" is forbidden: exceeded quota: slipway, reque
 
 
 class Answers(BaseHTTPRequestHandler):
-    """/status/CODE?… answers with the server's ``said``; /slow not in time; /half and /gone are watches."""
+    """/status/CODE?… answers with the server's ``said``; /slow not in time; /half and /gone are watches; /list has two pages."""
 
     said: dict[str, Any] = {}
     tokens: list[str | None] = []
+    asked: list[str] = []
 
     def do_GET(self) -> None:
         self.tokens.append(self.headers["Authorization"])
-        kind, _, code = self.path.strip("/").partition("/")
+        self.asked.append(self.path)
+        path, _, query = self.path.partition("?")
+        kind, _, code = path.strip("/").partition("/")
         if kind == "slow":
             time.sleep(0.6)
         lines = {
             "half": b'{"type":"ADDED","object":{}}\n{"type":"ADD',
             "gone": b'{"type":"ERROR","object":{"code":410,"reason":"Expired"}}\n',
             "html": b"<html>",
+            "list": b'{"items":[3],"metadata":{}}' if "continue=more" in query else b'{"items":[1,2],"metadata":{"continue":"more"}}',
         }
         body = lines.get(kind, json.dumps(self.said).encode())
         self.send_response(int(code or 200))
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    do_DELETE = do_GET
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -58,6 +64,7 @@ def connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Conn
     (tmp_path / "kubeconfig").write_text(json.dumps(kubeconfig))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
     monkeypatch.setattr(Answers, "said", {})
+    monkeypatch.setattr(Answers, "asked", [])
     yield Connection("here")
     server.shutdown()
     server.server_close()
@@ -116,6 +123,20 @@ def test_an_expired_watch_says_so(connection: Connection) -> None:
     with pytest.raises(ApiError) as gone:
         next(connection.stream("/gone"))
     assert gone.value.status == 410
+
+
+def test_what_is_not_there_is_none_and_deleting_it_is_fine(connection: Connection) -> None:
+    assert connection.get("/status/404") is None
+    assert connection.metadata("/status/404") is None
+    connection.delete("/status/404", {"uid": "u"})
+    for refused in (connection.get, connection.metadata, connection.delete):
+        with pytest.raises(ApiError, match="HTTP 500"):
+            refused("/status/500")
+
+
+def test_a_list_is_read_to_its_end_with_the_same_selector(connection: Connection) -> None:
+    assert [item for page in connection.pages("/list", "app=slipway") for item in page["items"]] == [1, 2, 3]
+    assert Answers.asked == ["/list?limit=500&labelSelector=app%3Dslipway", "/list?limit=500&labelSelector=app%3Dslipway&continue=more"]
 
 
 def test_a_context_that_is_not_there_is_named(connection: Connection) -> None:

@@ -12,17 +12,18 @@ import pytest
 
 from compute.clusters.base import ClusterError
 from compute.clusters.kubernetes import labels, watch
-from compute.clusters.kubernetes.client import ApiError
+from compute.clusters.kubernetes.client import ApiError, Connection
 from compute.clusters.kubernetes.watch import Watch
 from compute.workload import Observation
 
 Json = dict[str, Any]
 
 
-class FakeCluster:
+class FakeCluster(Connection):
     """Lists and watches of what ``put`` and ``drop`` made it hold. ``down``: nothing is answered."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.objects: dict[str, dict[str, Json]] = {}
         self.streams: dict[str, list[queue.Queue[Json]]] = {}
         self.down = False
@@ -40,11 +41,11 @@ class FakeCluster:
         for stream in self.streams.get(path, []):
             stream.put({"type": happened, "object": raw})
 
-    def call(self, method: str, path: str, *, query: Json) -> Json:
+    def call(self, method: str, path: str, **_: Any) -> Json:
         self._fail_if_down()
         return {"items": list(self.objects.get(path, {}).values()), "metadata": {"resourceVersion": "1"}}
 
-    def stream(self, path: str, *, query: Json, timeout: tuple[float, float]) -> Iterator[Json]:
+    def stream(self, path: str, **_: Any) -> Iterator[Json]:
         events: queue.Queue[Json] = queue.Queue()
         self.streams.setdefault(path, []).append(events)
         deadline = time.monotonic() + 0.6
@@ -83,7 +84,7 @@ class Follower:
     """Runs a watch in a thread, again after each error, as the controller does."""
 
     def __init__(self, cluster: FakeCluster, **options: Any) -> None:
-        self.watch = Watch(cluster, **options)  # type: ignore[arg-type]
+        self.watch = Watch(cluster, **options)
         self.seen: list[Observation | None] = []
         self.errors: list[ClusterError] = []
         self.stop = threading.Event()

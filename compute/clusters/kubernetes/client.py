@@ -22,6 +22,7 @@ from kubernetes.config.incluster_config import SERVICE_HOST_ENV_NAME, load_inclu
 from kubernetes.config.kube_config import load_kube_config
 
 from compute.clusters.base import ClusterError
+from compute.clusters.kubernetes import labels
 
 Json = dict[str, Any]
 Query = Mapping[str, str | int | bool]
@@ -31,7 +32,9 @@ CALL_TIMEOUT: Timeout = (3, 10)
 WATCH_TIMEOUT: Timeout = (3, 60)
 CONNECTIONS = 32  # kept open per process; more are made when needed
 USER_AGENT = "slipway"
+PAGE = 500  # objects of a list per request
 
+JSON = "application/json"
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 METADATA = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io,application/json"  # an answer without spec, data and status
@@ -71,14 +74,56 @@ class Connection:
         *,
         query: Query | None = None,
         body: Json | None = None,
-        content_type: str = "application/json",
-        accept: str = "application/json",
+        content_type: str = JSON,
+        accept: str = JSON,
         timeout: Timeout = CALL_TIMEOUT,
     ) -> Json:
         """The decoded answer; ``{}`` for an empty one. ``path`` starts with a slash and is quoted already."""
         data = self._request(method, path, query, body, content_type, accept, timeout).data
         with _as_api_error():
             return _decoded(data) if data else {}
+
+    def get(self, path: str, accept: str = JSON) -> Json | None:
+        """The object; None if there is none."""
+        try:
+            return self.call("GET", path, accept=accept)
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def metadata(self, path: str) -> Json | None:
+        """The object's metadata alone; None if there is no such object."""
+        found = self.get(path, METADATA)
+        return found and found["metadata"]
+
+    def apply(self, path: str, body: Json, *, manager: str = labels.FIELD_MANAGER, force: bool = True, dry_run: bool = False) -> None:
+        """Server-side apply. Without ``force``, what another manager has written as well is a conflict (409)."""
+        query: Query = {"fieldManager": manager, "force": force, **({"dryRun": "All"} if dry_run else {})}
+        self.call("PATCH", path, query=query, body=body, content_type=APPLY, accept=METADATA)
+
+    def delete(self, path: str, preconditions: Json | None = None) -> None:
+        """Delete the object, and in the background what belongs to it. One that is not there is fine."""
+        body: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        if preconditions:
+            body["preconditions"] = preconditions
+        try:
+            self.call("DELETE", path, body=body, accept=METADATA)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+
+    def pages(self, path: str, selector: str = "") -> Iterator[Json]:
+        """A list, page by page; each has ``items`` and the list's ``metadata``, the last one's version is that of the whole."""
+        query: dict[str, str | int | bool] = {"limit": PAGE}
+        if selector:
+            query["labelSelector"] = selector
+        while True:
+            page = self.call("GET", path, query=query)
+            yield page
+            if not page["metadata"].get("continue"):
+                return
+            query["continue"] = page["metadata"]["continue"]
 
     def text(self, path: str, *, query: Query | None = None, timeout: Timeout = CALL_TIMEOUT) -> str:
         """The answer as text; bytes that are not UTF-8 are replaced."""
@@ -87,7 +132,7 @@ class Connection:
     def stream(self, path: str, *, query: Query | None = None, timeout: Timeout = WATCH_TIMEOUT) -> Iterator[Json]:
         """The events of a watch, until the server ends it. Raises :class:`ApiError` for its ERROR events, too (``status`` is
         then that of the event), and when the connection breaks or is silent for longer than the read timeout."""
-        response = self._request("GET", path, query, None, "", "application/json", timeout, preload=False)
+        response = self._request("GET", path, query, None, "", JSON, timeout, preload=False)
         try:
             with _as_api_error():
                 for line in _lines(response):

@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from compute.clusters.base import Capacity, ClusterError, Driver, Event, Health, Outdated, Stop
 from compute.clusters.kubernetes import health, labels, logs, objects
-from compute.clusters.kubernetes.client import APPLY, MERGE, METADATA, ApiError, Connection
+from compute.clusters.kubernetes.client import MERGE, METADATA, ApiError, Connection
 from compute.clusters.kubernetes.guards import Guards
 from compute.clusters.kubernetes.watch import Watch, observe_now
 from compute.workload import Claim, Namespace, Observation, Workload
 
 Json = dict[str, Any]
 FENCE = "slipway-fence"
-FIRST: dict[str, str | bool] = {"fieldManager": labels.FIELD_MANAGER, "force": False}
-FORCED: dict[str, str | bool] = {"fieldManager": labels.FIELD_MANAGER, "force": True}
 TRIES = 3
 LOCAL_PREFIX = "local:"
 
@@ -74,7 +72,7 @@ class KubernetesDriver:
             found = self._statefulset(namespace, name, generation)
             if found is not None:
                 preconditions = {"uid": found["uid"], "resourceVersion": found["resourceVersion"]}
-                self._delete(_statefulset_path(namespace, name), preconditions)
+                self.connection.delete(_statefulset_path(namespace, name), preconditions)
 
         _until_undisturbed(write)
         self._delete_secret(namespace, name)
@@ -88,18 +86,18 @@ class KubernetesDriver:
                 # Quota is checked before the name: a claim that exists may be refused for want of room for another one.
                 if error.status not in (403, 409):
                     raise
-                found = self._metadata(f"{path}/{claim.name}")
+                found = self.connection.metadata(f"{path}/{claim.name}")
                 if found is None:
                     raise
                 _check_claim(claim.name, found)
 
     def delete_claim(self, namespace: str, name: str) -> None:
         path = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}"
-        found = self._metadata(path)
+        found = self.connection.metadata(path)
         if found is not None:
             if not labels.is_ours(found):
                 raise _taken("claim", name)
-            self._delete(path, {"uid": found["uid"]})
+            self.connection.delete(path, {"uid": found["uid"]})
 
     # What is
 
@@ -127,7 +125,7 @@ class KubernetesDriver:
         """The first launch, without a read. False if there is something of this name that others have written, too."""
         try:
             self._apply_secret(workload)
-            self._apply(_statefulset_path(workload.namespace, workload.name), objects.statefulset(workload), FIRST)
+            self.connection.apply(_statefulset_path(workload.namespace, workload.name), objects.statefulset(workload), force=False)
         except ApiError as error:
             if error.status in (409, 422):  # a foreign StatefulSet differs in what can't be changed
                 return False
@@ -141,20 +139,20 @@ class KubernetesDriver:
         built = objects.statefulset(workload)
         if found is None:
             self._apply_secret(workload)
-            self._apply(path, built, FIRST)
+            self.connection.apply(path, built, force=False)
             return
         newest = max(workload.generation, _generation(found))
         version = self._mark(workload.namespace, workload.name, found, newest, {})
         self._apply_secret(workload)
         built["metadata"]["annotations"][labels.GENERATION] = str(newest)
         built["metadata"]["resourceVersion"] = version
-        self._apply(path, built, FORCED)
+        self.connection.apply(path, built)
         self._end_old_pod(workload)
 
     def _apply_secret(self, workload: Workload) -> None:
         path = _secret_path(workload.namespace, workload.name)
         try:
-            self._apply(path, objects.secret(workload), FORCED)
+            self.connection.apply(path, objects.secret(workload))
         except ApiError as error:
             if error.status == 422 and "type: Invalid" in str(error):
                 raise _taken("Secret", workload.name) from error
@@ -171,28 +169,28 @@ class KubernetesDriver:
     def _end_old_pod(self, workload: Workload) -> None:
         """A failed session's pod stays until it is told to go; the StatefulSet then makes one of the new template."""
         path = f"/api/v1/namespaces/{workload.namespace}/pods/{workload.name}-0"
-        pod = self._metadata(path)
+        pod = self.connection.metadata(path)
         if pod is None or pod.get("deletionTimestamp") or not labels.is_ours(pod):
             return
         if (pod.get("annotations") or {}).get(labels.REVISION) != str(workload.revision):
-            self._delete(path, {"uid": pod["uid"]})
+            self.connection.delete(path, {"uid": pod["uid"]})
 
     def _delete_secret(self, namespace: str, name: str) -> None:
         """Slipway may not read Secrets, so that it is ours is seen by a rehearsal: a type can't be changed."""
         path = _secret_path(namespace, name)
         rehearsal = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": objects.SECRET_TYPE}
         try:
-            self._apply(path, rehearsal, {**FORCED, "fieldManager": FENCE, "dryRun": "All"})
+            self.connection.apply(path, rehearsal, manager=FENCE, dry_run=True)
         except ApiError as error:
             if error.status == 422 or error.namespace_missing:
                 return
             if error.reason != "NamespaceTerminating":
                 raise
-        self._delete(path, {})
+        self.connection.delete(path)
 
     def _statefulset(self, namespace: str, name: str, generation: int) -> Json | None:
         """The metadata of our StatefulSet; None without one. Raises ``Outdated`` when it is of a newer generation."""
-        found = self._metadata(_statefulset_path(namespace, name))
+        found = self.connection.metadata(_statefulset_path(namespace, name))
         if found is None:
             return None
         if not labels.is_ours(found):
@@ -200,26 +198,6 @@ class KubernetesDriver:
         if generation and _generation(found) > generation:
             raise Outdated(_generation(found))
         return found
-
-    def _metadata(self, path: str) -> Json | None:
-        try:
-            found: Json = self.connection.call("GET", path, accept=METADATA)["metadata"]
-        except ApiError as error:
-            if error.status == 404:
-                return None
-            raise
-        return found
-
-    def _apply(self, path: str, body: Json, query: dict[str, str | bool]) -> None:
-        self.connection.call("PATCH", path, query=query, body=body, content_type=APPLY, accept=METADATA)
-
-    def _delete(self, path: str, preconditions: Json) -> None:
-        body: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
-        try:
-            self.connection.call("DELETE", path, body={**body, "preconditions": preconditions} if preconditions else body, accept=METADATA)
-        except ApiError as error:
-            if error.status != 404:
-                raise
 
     @contextmanager
     def _namespace(self, namespace: str) -> Iterator[None]:

@@ -8,13 +8,12 @@ from typing import Any
 
 from compute.clusters.base import ClusterError
 from compute.clusters.kubernetes import labels
-from compute.clusters.kubernetes.client import APPLY, METADATA, ApiError, Connection
+from compute.clusters.kubernetes.client import Connection
 from compute.workload import Namespace
 
 Json = dict[str, Any]
 NAME = "slipway"  # of both guards
 MEMORY_SECONDS = 600.0
-FORCED: dict[str, str | bool] = {"fieldManager": labels.FIELD_MANAGER, "force": True}
 SECURITY = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")}
 
 
@@ -82,14 +81,14 @@ class Guards:
         if written == namespace and time.monotonic() - at < MEMORY_SECONDS:
             return
         self._claim_name(namespace)
-        self._apply(f"/api/v1/namespaces/{namespace.name}", namespace_object(namespace))
+        self.connection.apply(f"/api/v1/namespaces/{namespace.name}", namespace_object(namespace))
         core, net = f"/api/v1/namespaces/{namespace.name}", f"/apis/networking.k8s.io/v1/namespaces/{namespace.name}"
-        self._apply(f"{net}/networkpolicies/{NAME}", network_policy(namespace, self.home))
+        self.connection.apply(f"{net}/networkpolicies/{NAME}", network_policy(namespace, self.home))
         quota = resource_quota(namespace)
         if quota is not None:
-            self._apply(f"{core}/resourcequotas/{NAME}", quota)
+            self.connection.apply(f"{core}/resourcequotas/{NAME}", quota)
         else:
-            self._without(f"{core}/resourcequotas/{NAME}")
+            self.connection.delete(f"{core}/resourcequotas/{NAME}")
         with self._lock:
             self._written[namespace.name] = namespace, time.monotonic()
 
@@ -100,12 +99,9 @@ class Guards:
 
     def _claim_name(self, namespace: Namespace) -> None:
         """Refuse a namespace that is neither Slipway's nor given to this workspace by an admin's label."""
-        try:
-            found = self.connection.call("GET", f"/api/v1/namespaces/{namespace.name}", accept=METADATA)["metadata"]
-        except ApiError as error:
-            if error.status == 404:
-                return
-            raise
+        found = self.connection.metadata(f"/api/v1/namespaces/{namespace.name}")
+        if found is None:
+            return
         if found.get("deletionTimestamp"):
             raise ClusterError("NamespaceTerminating", f"The namespace {namespace.name} is being deleted on the cluster.")
         if (found.get("labels") or {}).get(labels.WORKSPACE) != namespace.workspace:
@@ -114,13 +110,3 @@ class Guards:
                 f"The namespace {namespace.name} exists and is not this workspace's. An admin of the cluster can give it to the "
                 f"workspace with the label {labels.WORKSPACE}={namespace.workspace}.",
             )
-
-    def _apply(self, path: str, body: Json) -> None:
-        self.connection.call("PATCH", path, query=FORCED, body=body, content_type=APPLY, accept=METADATA)
-
-    def _without(self, path: str) -> None:
-        try:
-            self.connection.call("DELETE", path, accept=METADATA)
-        except ApiError as error:
-            if error.status != 404:
-                raise

@@ -26,7 +26,6 @@ RIGHTS: dict[tuple[str, str], tuple[str, ...]] = {
     ("", "nodes"): ("list",),
 }
 ASKED_AT_ONCE = 8
-PAGE = 500
 
 
 def health(connection: Connection) -> Health:
@@ -67,9 +66,7 @@ def _listed(verbs: list[str]) -> str:
 def capacity(connection: Connection) -> Capacity:
     """The sum of what the nodes can give to pods, cordoned ones left out. GPUs are all resources of a vendor's domain."""
     cpu, memory, gpus = Decimal(0), Decimal(0), dict[str, int]()
-    query: dict[str, str | int | bool] = {"limit": PAGE}
-    while True:
-        page = connection.call("GET", "/api/v1/nodes", query=query)
+    for page in connection.pages("/api/v1/nodes"):
         for node in page.get("items") or ():
             if (node.get("spec") or {}).get("unschedulable"):
                 continue
@@ -79,6 +76,4 @@ def capacity(connection: Connection) -> Capacity:
             for name in amounts:
                 if "/" in name and "kubernetes.io/" not in name:
                     gpus[name] = gpus.get(name, 0) + int(parse_quantity(amounts[name]))
-        if not page["metadata"].get("continue"):
-            return Capacity(float(cpu), int(memory), gpus)
-        query["continue"] = page["metadata"]["continue"]
+    return Capacity(float(cpu), int(memory), gpus)

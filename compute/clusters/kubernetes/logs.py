@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from compute.clusters.base import Event
@@ -11,13 +11,11 @@ from compute.clusters.kubernetes.client import ApiError, Connection
 
 Json = dict[str, Any]
 MOST_BYTES = 1024 * 1024
-MOST_EVENTS = 500
-NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 def logs(connection: Connection, namespace: str, name: str, tail: int, previous: bool) -> str:
     """Of the init script that failed or runs, else of the IDE. Empty when there is no pod, or nothing to read yet."""
-    pod = _get(connection, f"/api/v1/namespaces/{namespace}/pods/{name}-0")
+    pod = connection.get(f"/api/v1/namespaces/{namespace}/pods/{name}-0")
     if pod is None or not labels.is_ours(pod["metadata"]):
         return ""
     return read(connection, namespace, f"{name}-0", telling_container(pod), previous, tail)
@@ -46,19 +44,14 @@ def telling_container(pod: Json) -> str:
 
 
 def events(connection: Connection, namespace: str, name: str) -> list[Event]:
-    """Of the session's StatefulSet, pod and mounted claims, oldest first. One list of the namespace's newest events."""
-    pod = _get(connection, f"/api/v1/namespaces/{namespace}/pods/{name}-0")
+    """Of the session's StatefulSet, pod and mounted claims, oldest first. Reads all events of the namespace, page by page."""
+    pod = connection.get(f"/api/v1/namespaces/{namespace}/pods/{name}-0")
     volumes = ((pod or {}).get("spec") or {}).get("volumes") or ()
     about = {("StatefulSet", name), ("Pod", f"{name}-0")}
     about |= {("PersistentVolumeClaim", one["persistentVolumeClaim"]["claimName"]) for one in volumes if one.get("persistentVolumeClaim")}
-    found: list[Event] = []
-    query: dict[str, str | int | bool] = {"limit": MOST_EVENTS}
-    while True:
-        page = connection.call("GET", f"/api/v1/namespaces/{namespace}/events", query=query)
-        found += [_event(raw) for raw in page.get("items") or () if _about(raw) in about]
-        if not page["metadata"].get("continue"):
-            return sorted(found, key=lambda event: event.at)
-        query["continue"] = page["metadata"]["continue"]
+    pages = connection.pages(f"/api/v1/namespaces/{namespace}/events")
+    found = [_event(raw) for page in pages for raw in page.get("items") or () if _about(raw) in about]
+    return sorted(found, key=lambda event: event.at)
 
 
 def _about(raw: Json) -> tuple[str, str]:
@@ -68,19 +61,11 @@ def _about(raw: Json) -> tuple[str, str]:
 
 def _event(raw: Json) -> Event:
     series = raw.get("series") or {}
-    at = series.get("lastObservedTime") or raw.get("lastTimestamp") or raw.get("eventTime") or raw["metadata"].get("creationTimestamp")
+    # Only the last of these is always there: who reports an event fills in the others, or does not.
+    at = series.get("lastObservedTime") or raw.get("lastTimestamp") or raw.get("eventTime") or raw["metadata"]["creationTimestamp"]
     return Event(
-        at=datetime.fromisoformat(at) if at else NEVER,
+        at=datetime.fromisoformat(at),
         kind=raw.get("type") or "Normal",
         reason=raw.get("reason") or "",
         message=(raw.get("message") or "").strip(),
     )
-
-
-def _get(connection: Connection, path: str) -> Json | None:
-    try:
-        return connection.call("GET", path)
-    except ApiError as error:
-        if error.status == 404:
-            return None
-        raise

@@ -17,7 +17,6 @@ from compute.clusters.base import ClusterError, Stop
 from compute.clusters.kubernetes.client import ApiError, Connection
 from compute.clusters.kubernetes.records import Event, Key
 
-PAGE = 500
 # A connection that died silently is noticed when a watch that the server should have ended long ago is still open.
 WATCH_SECONDS = 10
 GRACE_SECONDS = 5.0
@@ -106,20 +105,14 @@ class Reflector(Generic[R]):
 
     def _list(self) -> None:
         """Replace the store by what the cluster holds now, page by page; all or nothing."""
-        query: dict[str, str | int | bool] = {"limit": PAGE}
-        if self.kind.selector:
-            query["labelSelector"] = self.kind.selector
         found: dict[Key, R] = {}
-        while True:
-            page = self.connection.call("GET", self.kind.path, query=query)
+        version = ""
+        for page in self.connection.pages(self.kind.path, self.kind.selector):
             for raw in page.get("items") or ():
                 self._keep(found, raw)
-            meta = page["metadata"]
-            if not meta.get("continue"):
-                break
-            query["continue"] = meta["continue"]
+            version = page["metadata"]["resourceVersion"]
         before, self.store = self.store, found
-        self.version, self._listed_at = meta["resourceVersion"], time.monotonic()
+        self.version, self._listed_at = version, time.monotonic()
         self.failing_since, self.error = None, None
         self.synced.set()
         for key, record in found.items():

@@ -267,29 +267,20 @@ def _settled(seen: Observation) -> bool:
 
 
 def observe_now(connection: Connection, namespace: str, name: str) -> Observation:
-    """One session, read from the cluster now: up to four requests. Raises :class:`ApiError`."""
+    """One session, read from the cluster now: two requests, and some more for what is not ready. Raises :class:`ApiError`."""
     apps, core = f"/apis/apps/v1/namespaces/{namespace}", f"/api/v1/namespaces/{namespace}"
-    found = _get(connection, f"{apps}/statefulsets/{name}")
+    found = connection.get(f"{apps}/statefulsets/{name}")
     ours = found is not None and labels.is_ours(found["metadata"])
     statefulset = records.statefulset(found) if found and ours else None
-    raw = _get(connection, f"{core}/pods/{name}-0")
+    raw = connection.get(f"{core}/pods/{name}-0")
     pod = records.pod(raw) if raw and labels.is_ours(raw["metadata"]) else None
     claims: dict[str, PVC] = {}
     events: list[Event] = []
     if statefulset is not None and statefulset.replicas and (pod is None or not pod.is_true("Ready")):
         for claim in pod.claims if pod else ():
-            if one := _get(connection, f"{core}/persistentvolumeclaims/{claim}"):
+            if one := connection.get(f"{core}/persistentvolumeclaims/{claim}"):
                 claims[claim] = records.pvc(one)
-        listed = connection.call("GET", f"{core}/events", query={"limit": 500})["items"]
         uids = {statefulset.uid, pod.uid if pod else "", *(claim.uid for claim in claims.values())}
+        listed = (raw for page in connection.pages(f"{core}/events") for raw in page.get("items") or ())
         events = [event for one in listed if (event := records.event(one)) and event.about in uids]
     return observe.observation(namespace, name, statefulset, [pod] if pod else [], claims, events, datetime.now(UTC))
-
-
-def _get(connection: Connection, path: str) -> dict[str, Any] | None:
-    try:
-        return connection.call("GET", path)
-    except ApiError as error:
-        if error.status == 404:
-            return None
-        raise
