@@ -21,8 +21,7 @@ CHOICES = [(name, label) for name, (label, _) in DRIVERS.items()]
 @lru_cache(maxsize=64)
 def _build(driver: str, name: str, context: str) -> Driver:
     module, _, attribute = DRIVERS[driver][1].partition(":")
-    options = {"context": context} if driver == "kubernetes" else {}
-    built: Driver = getattr(import_module(module), attribute)(name, **options)
+    built: Driver = getattr(import_module(module), attribute)(name, context)
     return built
 
 

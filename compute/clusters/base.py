@@ -64,7 +64,7 @@ class Event:
 
 
 class Driver(Protocol):
-    """A cluster as Slipway uses it.
+    """A cluster as Slipway uses it. Made from the ``Cluster`` row's name and its context, which is empty for most drivers.
 
     ``apply``, ``pause``, ``remove``, ``ensure_claim`` and ``delete_claim`` are idempotent, return at once (they never
     wait for readiness) and raise :class:`ClusterError` only. ``watch`` is the controller's.

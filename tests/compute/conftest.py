@@ -233,7 +233,7 @@ def small_ide(cache: Path, session_user: str) -> Path:
 def machine(cache: Path, session_user: str, small_ide: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     monkeypatch.setenv("PATH", f"{small_ide}:{os.environ['PATH']}")
     monkeypatch.setenv("CONTROL_PLANE_CANARY", "must-not-leak")
-    machine = Machine(LocalDriver("here", cache / "local", session_user))
+    machine = Machine(LocalDriver("here", root=cache / "local", user=session_user))
     yield machine
     machine.clean()
 
@@ -241,7 +241,7 @@ def machine(cache: Path, session_user: str, small_ide: Path, monkeypatch: pytest
 @pytest.fixture
 def bare_machine(machine: Machine) -> Machine:
     """The same machine, as if its kernel gave us no namespaces."""
-    machine.driver = LocalDriver("bare", machine.driver.root, machine.driver.user, isolate=False)
+    machine.driver = LocalDriver("bare", root=machine.driver.root, user=machine.driver.user, isolate=False)
     return machine
 
 

@@ -243,7 +243,7 @@ def test_sessions_survive_a_restart_of_slipway_and_are_found_again(machine: Mach
     launcher = multiprocessing.get_context("fork").Process(target=_apply, args=(machine.driver, machine.workload(), 1))
     launcher.start()
     launcher.join()
-    machine.driver = LocalDriver("again", machine.driver.root, machine.driver.user)
+    machine.driver = LocalDriver("again", root=machine.driver.root, user=machine.driver.user)
     machine.ready()
     supervisor = machine.supervisor()
     assert supervisor is not None

@@ -29,7 +29,7 @@ def builds(machine: Machine, cache: Path, tmp_path: Path, monkeypatch: pytest.Mo
     for name, text in (("small", small[0].rstrip().rstrip("\\") + "\n"), ("bad", "attrs==25.1.0\n")):
         (tmp_path / f"{name}.txt").write_text(text)
         monkeypatch.setitem(recipes.RECIPES, name, Recipe(name, "jupyterlab", lock=tmp_path / f"{name}.txt"))
-    machine.driver = LocalDriver("builds", cache / f"builds-{machine.namespace}", machine.driver.user)
+    machine.driver = LocalDriver("builds", root=cache / f"builds-{machine.namespace}", user=machine.driver.user)
     yield machine
     machine.clean()
     wait_for(lambda: shutil.rmtree(machine.driver.root, ignore_errors=True) or not machine.driver.root.exists())

@@ -72,13 +72,13 @@ def test_a_session_is_never_root_and_cannot_become_it(machine: Machine) -> None:
 
 @needs_root
 def test_without_the_session_user_nothing_starts_and_the_remedy_is_named(machine: Machine) -> None:
-    driver = LocalDriver("here", machine.driver.root, "no-such-user")
+    driver = LocalDriver("here", root=machine.driver.root, user="no-such-user")
     with pytest.raises(ClusterError, match="useradd --system") as refused:
         driver.apply(machine.workload())
     assert refused.value.reason == "NoSessionUser"
     assert "useradd" in " ".join(driver.health().problems)
     with pytest.raises(ClusterError, match="never run as root"):
-        LocalDriver("here", machine.driver.root, "root").apply(machine.workload())
+        LocalDriver("here", root=machine.driver.root, user="root").apply(machine.workload())
 
 
 def test_volumes_appear_by_name_and_read_only_is_real(machine: Machine) -> None:
@@ -235,7 +235,7 @@ def test_images_that_cannot_run_here_are_not_offered(machine: Machine, monkeypat
 def test_a_root_that_other_users_cannot_enter_still_works(machine: Machine, tmp_path: Path) -> None:
     folder = tmp_path / "private"
     folder.mkdir(mode=0o700)
-    machine.driver = LocalDriver("deep", folder / ("deep" * 20), machine.driver.user)
+    machine.driver = LocalDriver("deep", root=folder / ("deep" * 20), user=machine.driver.user)
     try:
         seen = machine.start()
         assert len(seen.endpoint) < 108

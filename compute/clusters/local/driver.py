@@ -30,10 +30,10 @@ class LocalDriver:
 
     ``root`` and ``user`` default to ``SLIPWAY_LOCAL_ROOT`` and ``SLIPWAY_LOCAL_USER``. ``user`` matters only to a
     control plane that runs as root: sessions then run as this user, otherwise as the same user as Slipway.
-    ``isolate=False`` does without namespaces even where there are some.
+    ``isolate=False`` does without namespaces even where there are some. There is one way to this machine: ``context`` says nothing.
     """
 
-    def __init__(self, name: str, root: Path | None = None, user: str | None = None, isolate: bool = True) -> None:
+    def __init__(self, name: str, context: str = "", *, root: Path | None = None, user: str | None = None, isolate: bool = True) -> None:
         if root is None or user is None:
             from django.conf import settings
 
