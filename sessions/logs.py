@@ -23,7 +23,7 @@ class LogTail:
     """``problem`` is a sentence when the cluster would not tell; then ``text`` is the last that was kept.
 
     ``hidden`` is a sentence for who may not read it. ``previous``: of the run before the last restart; ``has_previous``:
-    there is such a log.
+    there was such a run.
     """
 
     text: str
@@ -38,29 +38,22 @@ class LogTail:
 
 
 def tail(membership: Membership, session: Session, previous: bool = False) -> LogTail:
-    """The last lines of the session's log, asked of its cluster now. Never raises for a cluster that is away."""
+    """The last lines of the session's log, asked of its cluster now, once. Never raises for a cluster that is away."""
     if hidden := why_hidden(membership, session):
         return LogTail("", hidden=hidden)
-    kept = "" if previous else readable(session, session.log_tail)
+    text, problem = "" if previous else readable(session, session.log_tail), ""
+    driver = driver_for(session.workspace.cluster)
     try:
-        told = readable(session, _ask(session, previous))
+        told = driver.logs(session.workspace.namespace, session.host, tail=LINES, previous=previous)
+        text = readable(session, told) or text
     except ClusterError as error:
-        return LogTail(kept, f"The log can't be read now: {error}", previous=previous, has_previous=previous)
-    return LogTail(told or kept, previous=previous, has_previous=previous or has_previous(membership, session))
+        problem = f"The log can't be read now: {error}"
+    return LogTail(text, problem, previous=previous, has_previous=previous or has_previous(membership, session))
 
 
 def has_previous(membership: Membership, session: Session) -> bool:
-    """Whether there is a log of the run before the last restart for this member to read. Asks only of what has restarted."""
-    if not session.restarts or why_hidden(membership, session):
-        return False
-    try:
-        return bool(_ask(session, previous=True, lines=1))
-    except ClusterError:
-        return False
-
-
-def _ask(session: Session, previous: bool, lines: int = LINES) -> str:
-    return driver_for(session.workspace.cluster).logs(session.workspace.namespace, session.host, tail=lines, previous=previous)
+    """Whether to offer this member the log of the run before the last restart. Only its own page asks whether it is still there."""
+    return session.restarts > 0 and not why_hidden(membership, session)
 
 
 def why_hidden(membership: Membership, session: Session) -> str:

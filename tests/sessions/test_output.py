@@ -88,8 +88,20 @@ def test_the_previous_run_is_offered_where_there_is_one(cast: Cast, session: Ses
     assert ">Killed</pre>" in text
     assert "a line of the log" not in text
     driver.previous_log = ""
-    assert "run=previous" not in get(client, session, "logs/")
     assert "The cluster keeps no log of an earlier run." in get(client, session, "logs/?run=previous")
+
+
+def test_a_log_is_one_question_also_after_a_restart(
+    cast: Cast, session: Session, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(driver, "logs", lambda *_, previous, **__: asked.append(previous) or "line\n")
+    Session.objects.update(restarts=2)
+    client = cast.client("owner")
+    get(client, session, "logs/")
+    get(client, session, "logs/?run=previous")
+    get(client, session, "events/")
+    assert asked == [False, True]
 
 
 def test_a_previous_run_is_not_followed(cast: Cast, session: Session, driver: FakeDriver) -> None:
