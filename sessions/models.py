@@ -313,8 +313,9 @@ class Heartbeat(models.Model):
 class ClusterReport(models.Model):
     """What the controller last saw of a cluster, for the admin's start page. Only ``sessions.cluster_reports`` writes it.
 
-    ``lag_seconds``: how far behind the cluster Slipway is; ``orphans``: the first names of the ``orphan_count`` workloads that
-    no session owns.
+    ``unreachable_since``, ``problem`` and ``lag_seconds`` are its watch's: how far behind the cluster Slipway is, and why.
+    ``version`` (empty: it did not answer), ``health_problems`` and ``health_notes`` are what the cluster's driver said at
+    ``asked_at``. ``orphans``: the first names of the ``orphan_count`` workloads that no session owns.
     """
 
     cluster = models.OneToOneField(Cluster, on_delete=models.CASCADE, primary_key=True, related_name="report")
@@ -325,6 +326,10 @@ class ClusterReport(models.Model):
     workloads = models.PositiveIntegerField(default=0)
     orphans = models.JSONField(default=list, blank=True)
     orphan_count = models.PositiveIntegerField(default=0)
+    asked_at = models.DateTimeField(null=True, blank=True)
+    version = models.CharField(max_length=100, blank=True)
+    health_problems = models.JSONField(default=list, blank=True)
+    health_notes = models.JSONField(default=list, blank=True)
 
     def __str__(self) -> str:
         return f"Report on {self.cluster}"
