@@ -16,6 +16,7 @@ from django.views.decorators.http import require_safe
 
 from compute.access import LAST_WORKSPACE
 from compute.models import Workspace
+from config import readiness
 from config.demo_accounts import DEMO_ACCOUNTS
 from sessions import heartbeat
 
@@ -55,6 +56,14 @@ def healthz(request: HttpRequest) -> HttpResponse:
     except DatabaseError:
         return JsonResponse({"ok": False, "database": "unreachable"}, status=503)
     return JsonResponse({"ok": True, "seconds_since": {name: round(seconds, 1) for name, seconds in sorted(ages.items())}})
+
+
+@require_safe
+@never_cache
+def readyz(request: HttpRequest) -> HttpResponse:
+    """200 while this process can serve; 503 names what is missing, for whoever sends requests here to send them elsewhere."""
+    problems = readiness.problems()
+    return JsonResponse({"ready": not problems, "problems": problems}, status=503 if problems else 200)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
