@@ -167,6 +167,7 @@ class Observation:
     ``failed``: the cluster has given up; ``reason`` is a CamelCase word, ``message`` a sentence for the user.
     ``warnings``: things the user should know that stop nothing (a read-only mount that cannot be enforced).
     ``drifted``: somebody else changed what was applied; applying it again puts it back.
+    ``stuck``: it was told to end and should have ended by now; ``message`` says so.
     """
 
     name: str
@@ -186,3 +187,4 @@ class Observation:
     log_tail: str = ""
     warnings: tuple[str, ...] = ()
     drifted: bool = False
+    stuck: bool = False

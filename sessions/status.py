@@ -160,7 +160,7 @@ def _deleting(view: View) -> Status | None:
     gone = view.intent.applied and seen is not None and not seen.exists and not seen.retained
     if gone:
         return Status(Phase.TERMINATING, "Deleted", "Everything but the volumes is gone.", gone=True)
-    return Status(Phase.TERMINATING, "Deleting", _trouble(view) or "Shutting down and removing the session.", reapply=view.stalled)
+    return _ending(view, "Deleting", "Shutting down and removing the session.")
 
 
 def _pausing(view: View) -> Status | None:
@@ -169,7 +169,15 @@ def _pausing(view: View) -> Status | None:
     seen = view.observation
     if view.intent.applied and seen is not None and not seen.exists:
         return Status(Phase.PAUSED, "Paused", "Compute is released; every volume stays attached. Resume to go on.")
-    return Status(Phase.TERMINATING, "Pausing", _trouble(view) or "Releasing compute; volumes stay attached.", reapply=view.stalled)
+    return _ending(view, "Pausing", "Releasing compute; volumes stay attached.")
+
+
+def _ending(view: View, reason: str, message: str) -> Status:
+    """On its way out, unless something holds it up."""
+    seen = view.observation
+    if seen is not None and seen.stuck:
+        reason, message = "StuckTerminating", seen.message
+    return Status(Phase.TERMINATING, reason, _trouble(view) or message, reapply=view.stalled)
 
 
 def _ready(view: View) -> Status | None:

@@ -170,7 +170,25 @@ def test_a_pod_outlives_its_statefulset_and_its_pause() -> None:
     orphan, paused = seen(ours, statefulset=None), seen(ours, statefulset=statefulset(0))
     assert orphan.exists and not orphan.retained and not orphan.ready
     assert paused.exists and paused.retained and not paused.ready and paused.message == "Stopping."
-    assert "100 seconds ago" in seen(ours, statefulset=statefulset(0), now=120).message
+    assert not paused.stuck and not orphan.stuck
+
+
+def test_a_pod_that_outlives_its_grace_is_stuck() -> None:
+    ours = pod(container({"running": {"startedAt": text(5)}}), deleted=20)
+    for wanted in (None, statefulset(0), statefulset(1), statefulset(1, revision=2)):
+        assert not seen(ours, statefulset=wanted, now=39).stuck
+        late = seen(ours, statefulset=wanted, now=41)
+        assert late.stuck
+        assert "was to end by 12:00:20 UTC and is still there: the node node1 may not answer" in late.message
+        assert replace(late, at=at(50)) == seen(ours, statefulset=wanted, now=50)  # said once, not every second
+
+
+def test_a_wanted_pod_that_is_being_deleted_was_deleted_by_somebody_else() -> None:
+    ours = pod(container({"running": {"startedAt": text(5)}}), deleted=20)
+    theirs, retried = seen(ours), seen(ours, statefulset=statefulset(revision=2))
+    assert (theirs.reason, states(theirs)) == ("PodDeleted", "awww")
+    assert "was deleted on the cluster" in theirs.message and theirs.steps[0].message == theirs.message
+    assert (retried.reason, retried.message, states(retried)) == ("Stopping", "Stopping.", "awww")
 
 
 def test_a_pod_of_an_older_revision_is_not_ready() -> None:

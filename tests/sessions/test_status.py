@@ -71,6 +71,8 @@ TABLE = [
     ("another step may be as slow", intent(deadlines={Step.COMPUTE: 3}), seen(steps=(PULLING,)), Phase.PENDING, "PullingImage"),
     ("pausing", intent(desired=Desired.PAUSED, generation=2), seen(ready=True, endpoint="unix:/s"), Phase.TERMINATING, "Pausing"),
     ("pausing, gone before it was sent", intent(desired=Desired.PAUSED, generation=2), seen(exists=False), Phase.TERMINATING, "Pausing"),
+    ("pausing, stuck", intent(desired=Desired.PAUSED), seen(stuck=True, message="Late."), Phase.TERMINATING, "StuckTerminating"),
+    ("deleting, stuck", intent(desired=Desired.DELETED), seen(stuck=True, message="Late."), Phase.TERMINATING, "StuckTerminating"),
     ("paused", intent(desired=Desired.PAUSED), seen(exists=False), Phase.PAUSED, "Paused"),
     ("paused after a crash", intent(desired=Desired.PAUSED), seen(exists=False, failed=True), Phase.PAUSED, "Paused"),
     ("deleting", intent(desired=Desired.DELETED, generation=2), seen(), Phase.TERMINATING, "Deleting"),

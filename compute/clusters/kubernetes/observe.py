@@ -15,8 +15,8 @@ from compute.clusters.kubernetes.records import PVC, Event, Pod, StatefulSet
 from compute.clusters.kubernetes.trouble import Trouble, latest
 from compute.workload import Observation, Step, StepState, StepStatus
 
-# Longer than a kubelet on a busy node needs after the grace period is over.
-STUCK_AFTER = timedelta(seconds=30)
+# Longer than a kubelet on a busy node needs after the grace period is over (some look only every ten seconds).
+STUCK_AFTER = timedelta(seconds=20)
 
 
 def observation(
@@ -34,23 +34,32 @@ def observation(
     retained = statefulset is not None
     base = Observation(name=name, namespace=namespace, at=at, exists=exists, retained=retained)
     if statefulset is None:
-        return replace(base, revision=pod.revision, message=_stopping(pod, at)) if pod else base
+        return replace(base, revision=pod.revision, message=_stopping(pod, at), stuck=_is_stuck(pod, at)) if pod else base
     base = replace(base, revision=statefulset.revision, drifted=statefulset.drifted)
     if pod is not None and pod.deadline is not None:
-        message = _stopping(pod, at)
-        return replace(
-            base, reason="Stopping", message=message, node=pod.node, steps=_waiting(message, statefulset) if statefulset.replicas else ()
-        )
+        return _of_ending_pod(base, pod, statefulset, at)
     if not statefulset.replicas:
         return replace(base, message="Stopping." if pod else "")
     if pod is None:
         refused = trouble.refused([event for event in events if event.about == statefulset.uid])
         message = refused.message if refused else "Waiting for the cluster to make the pod."
-        return replace(base, reason=refused.reason if refused else "", message=message, steps=_waiting(message, statefulset))
+        return replace(base, reason=refused.reason if refused else "", message=message, steps=_waiting(message))
     if pod.revision != statefulset.revision:
         message = "Waiting for the session's last run to end."
-        return replace(base, node=pod.node, message=message, steps=_waiting(message, statefulset))
+        return replace(base, node=pod.node, message=message, steps=_waiting(message))
     return _of_pod(base, pod, claims, [event for event in events if event.kind != "Pod" or event.about == pod.uid])
+
+
+def _of_ending_pod(base: Observation, pod: Pod, statefulset: StatefulSet, at: datetime) -> Observation:
+    """A pod that was told to go: by a pause or a retry of ours, or, while it is still wanted, by somebody else."""
+    stuck = _is_stuck(pod, at)
+    base = replace(base, reason="Stopping", message=_stopping(pod, at), node=pod.node, stuck=stuck)
+    if not statefulset.replicas:
+        return base
+    if not stuck and pod.revision == statefulset.revision:
+        message = "Its pod was deleted on the cluster. Once that has ended, a new one takes its place; what is on volumes stays."
+        base = replace(base, reason="PodDeleted", message=message)
+    return replace(base, steps=_waiting(base.message))
 
 
 def _of_pod(base: Observation, pod: Pod, claims: Mapping[str, PVC], events: Sequence[Event]) -> Observation:
@@ -132,20 +141,22 @@ def _doing(step: Step, pod: Pod) -> str:
     return "Waiting for the IDE to answer." if pod.ide and pod.ide.started else "Starting the container."
 
 
-def _waiting(message: str, statefulset: StatefulSet) -> tuple[StepStatus, ...]:
+def _waiting(message: str) -> tuple[StepStatus, ...]:
     """The steps before there is a pod of the wanted revision."""
     first, *rest = Step
     return (StepStatus(first, StepState.ACTIVE, None, message=message), *(StepStatus(step, StepState.WAITING) for step in rest))
 
 
 def _stopping(pod: Pod, at: datetime) -> str:
-    if pod.deadline is None:
+    if pod.deadline is None or not _is_stuck(pod, at):
         return "Stopping."
-    late = at - pod.deadline
-    if late < STUCK_AFTER:
-        return "Stopping."
-    where = f" The node {pod.node} may not answer." if pod.node else ""
-    return f"The pod should have ended {round(late.total_seconds())} seconds ago and is still there.{where} An admin of the cluster can look at it."
+    where = f": the node {pod.node} may not answer" if pod.node else ""
+    advice = "Slipway goes on as soon as it is gone; an admin of the cluster can look at it."
+    return f"Its pod was to end by {pod.deadline:%H:%M:%S} UTC and is still there{where}. {advice}"
+
+
+def _is_stuck(pod: Pod, at: datetime) -> bool:
+    return pod.deadline is not None and at - pod.deadline >= STUCK_AFTER
 
 
 def _begun(pod: Pod) -> datetime | None:

@@ -26,6 +26,10 @@ YOUNG_RUN = timedelta(seconds=30)
 PULLING = {"ErrImagePull", "ImagePullBackOff", "ImageInspectError", "ErrImageNeverPull", "RegistryUnavailable", "SignatureValidationFailed"}
 REFUSED_CONTAINER = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "PreCreateHookError", "PostStartHookError"}
 PODS_OWN_ENDS = {"Evicted": "The node ran short of something and ended the session."}
+# What a user can do about what is final.
+ANOTHER_IMAGE = "Choose another image; or retry once the people who curate this one have mended it."
+READ_THE_LOG = "Its log says why. Retry, or choose another image."
+ANOTHER_CONFIGURATION = "Its log says why. Launch without that configuration; or retry once the people who curate it have mended it."
 
 
 @dataclass(frozen=True)
@@ -90,8 +94,9 @@ def _ended(case: Case) -> Trouble | None:
     pod = case.pod
     if pod.phase != "Failed":
         return None
-    words = PODS_OWN_ENDS.get(pod.reason, "The node ended the session.")
-    return Trouble(Step.SERVER if pod.containers else Step.COMPUTE, pod.reason or "PodFailed", f"{words} {pod.message}".strip(), final=True)
+    told = (PODS_OWN_ENDS.get(pod.reason, "The node ended the session."), pod.message, "Retry, or choose a bigger pod size.")
+    words = " ".join(part for part in told if part)
+    return Trouble(Step.SERVER if pod.containers else Step.COMPUTE, pod.reason or "PodFailed", words, final=True)
 
 
 def _unscheduled(case: Case) -> Trouble | None:
@@ -105,7 +110,11 @@ def _unscheduled(case: Case) -> Trouble | None:
         return Trouble(Step.COMPUTE, "SchedulingGated", "Something in the cluster holds the pod back before it is scheduled.")
     if not condition.message:
         return None
-    return Trouble(Step.COMPUTE, condition.reason or "Unschedulable", f"No node can take it yet. The scheduler says: {condition.message}")
+    return Trouble(
+        Step.COMPUTE,
+        condition.reason or "Unschedulable",
+        f"No node can take it yet; it starts as soon as one can. The scheduler says: {condition.message}",
+    )
 
 
 def _claims(case: Case) -> Trouble | None:
@@ -147,7 +156,8 @@ def _lost(case: Case) -> Trouble | None:
 def _image(case: Case) -> Trouble | None:
     for container in case.pod.init + case.pod.containers:
         if container.waiting == "InvalidImageName":
-            return Trouble(Step.IMAGE, "InvalidImageName", f"“{case.pod.image}” is not the name of an image.", final=True)
+            words = f"“{case.pod.image}” is not the name of an image. {ANOTHER_IMAGE}"
+            return Trouble(Step.IMAGE, "InvalidImageName", words, final=True)
         if container.waiting in PULLING:
             event = latest(case.events, "Failed")
             since = event.first if event else _waiting_since(case.pod)
@@ -155,7 +165,7 @@ def _image(case: Case) -> Trouble | None:
             words = event.message if event else container.message or container.waiting
             tells = "can't be pulled" if final else "could not be pulled; trying again"
             reason = "ImagePullBackOff" if container.waiting == "ErrImagePull" else container.waiting
-            return Trouble(Step.IMAGE, reason, f"The image {case.pod.image} {tells}. {words}", final)
+            return Trouble(Step.IMAGE, reason, _advised(f"The image {case.pod.image} {tells}. {words}", final, ANOTHER_IMAGE), final)
     return None
 
 
@@ -168,9 +178,9 @@ def _init(case: Case) -> Trouble | None:
         if container.started and case.at - container.started >= YOUNG_RUN:
             continue
         final = container.restarts >= QUICK_CRASHES
-        again = "" if final else " It is tried again."
         script = script_name(container)
-        return Trouble(Step.SERVER, "InitScriptFailed", f"{script[0].upper()}{script[1:]} {_how(run)}.{again}", final)
+        words = f"{script[0].upper()}{script[1:]} {_how(run)}."
+        return Trouble(Step.SERVER, "InitScriptFailed", f"{words} {ANOTHER_CONFIGURATION if final else 'It is tried again.'}", final)
     return None
 
 
@@ -180,7 +190,9 @@ def _refused_container(case: Case) -> Trouble | None:
             since = _waiting_since(case.pod)
             final = (since is not None and case.at - since >= PATIENCE) or container.restarts >= CRASHES
             words = container.message or (container.last.message if container.last else "") or container.waiting
-            return Trouble(Step.SERVER, container.waiting, f"The container can't be started: {words}", final)
+            return Trouble(
+                Step.SERVER, container.waiting, _advised(f"The container can't be started: {words}", final, ANOTHER_IMAGE), final
+            )
     return None
 
 
@@ -201,7 +213,7 @@ def _crash(case: Case) -> Trouble | None:
         )
         return Trouble(Step.SERVER, "OOMKilled", words, final)
     how = _how(run) if run else "ended"
-    again = f" each time it was started ({container.restarts} restarts)." if final else ", and is started again."
+    again = f" each time it was started ({container.restarts} restarts). {READ_THE_LOG}" if final else ", and is started again."
     return Trouble(Step.SERVER, "CrashLoopBackOff" if final else "Crashed", f"The IDE {how}{again}", final)
 
 
@@ -229,6 +241,11 @@ CHECKS: tuple[Callable[[Case], Trouble | None], ...] = (
     _crash,
     _mounts,
 )
+
+
+def _advised(words: str, final: bool, advice: str) -> str:
+    """A cluster's words often end without a full stop."""
+    return f"{words.rstrip().rstrip('.')}. {advice}" if final else words
 
 
 def _failed_run(container: Container) -> Ended | None:
