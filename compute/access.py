@@ -30,10 +30,16 @@ class WorkspaceRequest(HttpRequest):
     membership: Membership
 
 
-def membership_of(user: Any, workspace: Workspace | str) -> Membership:
-    """The user's membership with its workspace and cluster, in one query. Raises ``Http404`` for non-members."""
+def membership_of(user: Any, workspace: Workspace | str, *, lock: bool = False) -> Membership:
+    """The user's membership with its workspace and cluster, in one query. Raises ``Http404`` for non-members.
+
+    With ``lock`` the workspace stays locked until the transaction's end, and is as it was when the lock was got.
+    """
     name = workspace.name if isinstance(workspace, Workspace) else workspace
-    memberships = Membership.objects.select_related("workspace__cluster", "workspace__default_pool", "user")
+    memberships = Membership.objects.select_related("workspace__cluster")
+    # No key: what only refers to the workspace, such as the controller's activity, does not wait for it (nor deadlock).
+    locked = memberships.select_for_update(of=("workspace",), no_key=True)
+    memberships = locked if lock else memberships.select_related("workspace__default_pool", "user")
     membership = memberships.filter(user=user, workspace__name=name, user__is_active=True).first()
     if membership is None:
         raise Http404("No such workspace.")

@@ -22,6 +22,7 @@ from sessions.models import Activity, Desired, Draft, Session, SessionConfigurat
 from sessions.spec import Checked, QuotaLine, SpecInput, check, resolve
 from sessions.spec.choices import exclusive_use
 from sessions.spec.quota import quota_lines
+from sessions.spec.resolve import snapshot
 from storage import services as storage
 from storage.models import Volume
 
@@ -31,9 +32,11 @@ def launch(user: Any, workspace: Workspace, spec: SpecInput, draft: Draft | None
 
     Raises ``Refused`` with every problem of ``sessions.spec.check``; then nothing has been made.
     """
-    require_role(membership_of(user, workspace), Role.MEMBER, "launch sessions")
     with transaction.atomic():
-        workspace = _lock(workspace)
+        # Launches and resumes of one workspace take turns, so that names, quotas and exclusive volumes hold.
+        membership = membership_of(user, workspace, lock=True)
+        require_role(membership, Role.MEMBER, "launch sessions")
+        workspace = membership.workspace
         if draft is not None and (launched := _launched_by(draft)) is not None:
             return launched
         checked = check(user, workspace, spec)
@@ -43,16 +46,12 @@ def launch(user: Any, workspace: Workspace, spec: SpecInput, draft: Draft | None
         if draft is not None:
             Draft.objects.filter(pk=draft.pk).update(session=session, launched_host=session.host, data={})
         _record(session, user, "launch", f"{checked.preset} · {checked.image} · {checked.pod_size}")
-        tasks.queue(session.pk)
     return session
 
 
-def _lock(workspace: Workspace) -> Workspace:
-    """Launches and resumes of one workspace take turns, so that names, quotas and exclusive volumes hold.
-
-    No key: what only refers to the workspace, such as the controller's activity, does not wait for it (nor deadlock).
-    """
-    return Workspace.objects.select_for_update(of=("self",), no_key=True).select_related("cluster", "default_pool").get(pk=workspace.pk)
+def _lock(workspace: Workspace) -> None:
+    """As a launch does, without reading anything."""
+    list(Workspace.objects.select_for_update(no_key=True).filter(pk=workspace.pk).values_list("pk"))
 
 
 def _launched_by(draft: Draft) -> Session | None:
@@ -63,10 +62,10 @@ def _launched_by(draft: Draft) -> Session | None:
 
 
 def _create(user: Any, workspace: Workspace, spec: SpecInput, checked: Checked) -> Session:
-    """The session, its new home volume if it asks for one, its mounts and its snapshot. The spec has been checked."""
+    """The session, its new home volume if it asks for one, its mounts, its snapshot and its first task. The spec has been checked."""
     assert checked.preset and checked.image and checked.pod_size
     home = checked.home or storage.create_home(user, workspace, spec.name, checked.new_home_size)
-    session = Session.objects.create(
+    session = Session(
         workspace=workspace,
         owner=user,
         name=spec.name,
@@ -87,10 +86,10 @@ def _create(user: Any, workspace: Workspace, spec: SpecInput, checked: Checked) 
         SessionVolume(session=session, volume=mount.volume, mount_path=mount.mount_path, read_only=mount.read_only)
         for mount in checked.data_volumes
     ]
+    session.snapshot = snapshot(session, mounts, checked.configurations)
+    tasks.queue_new(session)
     SessionVolume.objects.bulk_create(mounts)
     SessionConfiguration.objects.bulk_create(SessionConfiguration(session=session, configuration=c) for c in checked.configurations)
-    session.snapshot = resolve(session)
-    session.save(update_fields=["snapshot"])
     return session
 
 

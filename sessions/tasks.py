@@ -44,6 +44,13 @@ def queue(session_id: int) -> bool:
     return True
 
 
+def queue_new(session: Session) -> None:
+    """Save a new session, and queue its first reconcile in the same transaction. Two INSERTs."""
+    session.queued_at = timezone.now()
+    session.save(force_insert=True)
+    async_task(reconcile, session.pk)
+
+
 def reconcile(session_id: int) -> None:
     """Claim the row, send it to the cluster unless another task just did, record what came of it. Never raises for a cluster's error."""
     holder = MACHINE + uuid.uuid4().hex

@@ -55,7 +55,12 @@ def default_of(entries: list[EntryT]) -> EntryT | None:
 
 
 def exclusive_use(volume_ids: list[int], besides: Session | None = None) -> dict[int, str]:
-    """Of these volumes, those that one session at a time may mount and that an active one holds: id → session name."""
+    """Of these volumes, those that one session at a time may mount and that an active one holds: id → session name.
+
+    One query, none without volumes.
+    """
+    if not volume_ids:
+        return {}
     mounts = SessionVolume.objects.filter(
         volume__in=volume_ids,
         volume__access_mode=Volume.AccessMode.ONCE,

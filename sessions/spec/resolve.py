@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
@@ -19,16 +20,19 @@ def load_parts(session: Session) -> None:
 
 
 def resolve(session: Session) -> dict[str, Any]:
+    """The snapshot of a saved session as its rows are now. About 6 queries, 3 less when :func:`load_parts` was called."""
+    load_parts(session)
+    return snapshot(session, list(session.mounts.all()), list(session.configurations.all()))
+
+
+def snapshot(session: Session, mounts: Sequence[SessionVolume], configurations: Sequence[Configuration]) -> dict[str, Any]:
     """The session's spec with every name looked up, as JSON: what ``sessions.workload.build`` needs and nothing else.
 
-    Variables follow the precedence inline > configuration > bundle. The session must be saved; about 6 queries,
-    3 less when :func:`load_parts` was called.
+    The session need not be saved: its mounts (with their volumes) and configurations (with their variables) are given.
+    Variables follow the precedence inline > configuration > bundle. One query for the bundle; more for what is not loaded yet.
     """
-    load_parts(session)
     workspace, pool, size = session.workspace, session.compute_pool, session.pod_size
     image = session.image.successor()
-    mounts = list(session.mounts.all())
-    configurations = list(session.configurations.all())
     env, secret_env = _variables(session, configurations)
     return {
         "workspace": workspace.name,
@@ -64,7 +68,7 @@ def resolve(session: Session) -> dict[str, Any]:
     }
 
 
-def _variables(session: Session, configurations: list[Configuration]) -> tuple[dict[str, str], dict[str, str]]:
+def _variables(session: Session, configurations: Sequence[Configuration]) -> tuple[dict[str, str], dict[str, str]]:
     """Plain and secret variables. What the user typed counts as secret: it may be a token."""
     env: dict[str, str] = {"SLIPWAY_SESSION_NAME": session.name, "SLIPWAY_WORKSPACE": session.workspace.name}
     if session.slurm_cluster is not None:

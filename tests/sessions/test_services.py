@@ -282,3 +282,10 @@ def test_resume_refuses_what_the_workspace_may_not_use_any_more(
         ("image", "image_unsupported"),
     ]
     assert Session.objects.get().desired == Desired.PAUSED
+
+
+def test_a_launch_costs_the_same_few_queries_in_a_full_workspace(launch: Launch, django_assert_max_num_queries: Any) -> None:
+    for number in range(5):
+        launch(name=f"other-{number}")
+    with django_assert_max_num_queries(16):  # two of them are the transaction's
+        launch()
