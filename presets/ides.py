@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from compute.clusters.local.recipes import FILES
 from compute.workload import File, Probe
 
 
@@ -30,15 +31,8 @@ class Ide:
 
 
 JUPYTER_CONFIG = "/opt/slipway/jupyter"
-# Jupyter puts its token into its pages, where code in a notebook's output could read it; the gateway signs in by header.
-TOKENLESS_PAGES = """\
-def without_token(handler, page_config):
-    page_config["token"] = ""
-    return page_config
-
-
-c.ServerApp.tornado_settings = {"page_config_hook": without_token}
-"""
+# The recipes for this machine have it built in; container images get it as a file.
+JUPYTER_SERVER_CONFIG = (FILES / "etc" / "jupyter" / "jupyter_server_config.py").read_text()
 
 
 def _code_server_password(token: str) -> str:
@@ -60,7 +54,7 @@ IDES = {
             upstream_headers=lambda token: {"Authorization": f"token {token}"},
             command=("jupyter", "lab", "--ServerApp.ip=0.0.0.0", "--ServerApp.port=8888", "--ServerApp.port_retries=0", "--no-browser"),
             env={"JUPYTER_CONFIG_PATH": JUPYTER_CONFIG},
-            files=(File(f"{JUPYTER_CONFIG}/jupyter_server_config.py", TOKENLESS_PAGES),),
+            files=(File(f"{JUPYTER_CONFIG}/jupyter_server_config.py", JUPYTER_SERVER_CONFIG),),
             landing_path="/lab",
         ),
         Ide(

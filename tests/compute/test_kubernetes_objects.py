@@ -114,7 +114,7 @@ def test_the_pod_is_hardened_and_has_what_the_workload_asks_for() -> None:
                 "volumes": [
                     {"name": "claim-1", "persistentVolumeClaim": {"claimName": "home"}},
                     {"name": "claim-2", "persistentVolumeClaim": {"claimName": "data"}},
-                    {"name": "shm", "emptyDir": {"medium": "Memory"}},
+                    {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1073741824"}},
                     {
                         "name": "slipway",
                         "secret": {
@@ -170,6 +170,7 @@ def test_the_hash_does_not_see_what_the_api_server_fills_in() -> None:
     pod |= {"restartPolicy": "Always", "dnsPolicy": "ClusterFirst", "schedulerName": "default-scheduler"}
     pod["containers"][0] |= {"imagePullPolicy": "Always", "terminationMessagePath": "/dev/termination-log"}
     pod["containers"][0]["resources"]["limits"]["memory"] = "2048Mi"
+    pod["volumes"][2]["emptyDir"]["sizeLimit"] = "1Gi"
     assert objects.spec_hash(kept) == objects.spec_hash(built)
 
 

@@ -191,10 +191,15 @@ def _volumes(workload: Workload) -> list[Json]:
     ]
     if _needs_scratch_home(workload):
         volumes.append({"name": "home", "emptyDir": {}})
-    volumes.append({"name": "shm", "emptyDir": {"medium": "Memory"}})
+    volumes.append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": _shm_size(workload.resources)}})
     if workload.files or workload.init_scripts:
         volumes.append({"name": KEPT, "secret": {"secretName": workload.name, "defaultMode": READABLE, "items": _items(workload)}})
     return volumes
+
+
+def _shm_size(resources: Resources) -> str:
+    """Half of the memory, as on any Linux: it counts as the session's, and outlives a restart for want of it."""
+    return str(int(parse_quantity(resources.memory) / 2))
 
 
 def _items(workload: Workload) -> list[Json]:
@@ -255,7 +260,10 @@ def _container_matters(container: Mapping[str, Any]) -> Json:
 
 def _volume_matters(volume: Mapping[str, Any]) -> Json:
     """Every source is kept as it is: those that Slipway writes have no defaults that it does not set itself."""
-    return {name: value for name, value in volume.items() if value is not None}
+    matters = {name: value for name, value in volume.items() if value is not None}
+    if size := (matters.get("emptyDir") or {}).get("sizeLimit"):
+        matters["emptyDir"] = {**matters["emptyDir"], "sizeLimit": str(parse_quantity(size).normalize())}
+    return matters
 
 
 def _some(whole: Mapping[str, Any], *names: str) -> Json:

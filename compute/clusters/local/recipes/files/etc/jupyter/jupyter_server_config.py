@@ -1,4 +1,5 @@
-"""Part of every image that Slipway builds: Jupyter's token stays out of its pages; the gateway signs in by header."""
+"""For every JupyterLab that Slipway starts. Jupyter would put its token into its pages, where code in a notebook's output
+could read it; the gateway signs in by header."""
 
 
 def without_token(handler, page_config):
