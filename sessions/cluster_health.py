@@ -1,114 +1,71 @@
-"""How every cluster is, asked of all at once and never for longer than ``LIMIT``."""
+"""How every cluster is, as the controller last reported it: no cluster is asked for a page."""
 
 from __future__ import annotations
 
-import logging
-import threading
-import time
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import timedelta
 
-from compute.clusters import driver_for
-from compute.clusters.base import ClusterError, Health
 from compute.models import Cluster
 from sessions.cluster_reports import is_stale
 from sessions.models import ClusterReport
 
-log = logging.getLogger(__name__)
-
-LIMIT = 8.0  # seconds; a driver's own time limits may be longer
 SLOW_WATCH = 10.0  # seconds behind that an operator should know of
-
-
-class _Asking(threading.Thread):
-    """Asks one driver. A daemon: one that hangs must not keep the process from ending."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        super().__init__(name=f"health-{cluster.name}", daemon=True)
-        self.cluster = cluster
-        self.answer: Health | None = None
-
-    def run(self) -> None:
-        try:
-            self.answer = driver_for(self.cluster).health()
-        except ClusterError as error:
-            self.answer = Health(ok=False, problems=(str(error),))
-        except Exception:
-            log.exception("Asking how %s is failed", self.cluster.name)
-            self.answer = Health(ok=False, problems=("Its driver failed; the log of the web process says more.",))
-
-
-_asking: dict[tuple[str, str, str], _Asking] = {}  # the newest of each
-_turn = threading.Lock()
+SLOW_CHECK = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
 class ClusterHealth:
-    """One cluster's row of the panel. ``report`` is the controller's, None when it has never said anything of it."""
+    """One cluster's row of the panel. ``report`` is None when the controller has never said anything of it."""
 
     cluster: Cluster
-    health: Health
     report: ClusterReport | None
 
     @property
     def state(self) -> str:
-        """ok, attention or away."""
-        if not self.is_reachable:
+        """ok, attention, away, or silent: the controller is, so that nobody knows."""
+        if self.report is None or is_stale(self.report):
+            return "silent"
+        if self.is_away:
             return "away"
-        return "ok" if self.health.ok and not self.watch_problem and not self.orphans else "attention"
+        return "attention" if self.problems or self.report.orphan_count else "ok"
 
     @property
-    def is_reachable(self) -> bool:
-        """A driver that has reached its cluster says the version, whatever else is wrong."""
-        return self.health.ok or bool(self.health.version)
+    def is_away(self) -> bool:
+        """Whether neither the watch nor the last health check had an answer. A cluster can answer and yet not be watched."""
+        report = self.report
+        if report is None or report.unreachable_since is None:
+            return False
+        return not report.version or report.asked_at is None or report.asked_at < report.unreachable_since
 
     @property
-    def unreachable_since(self) -> datetime | None:
-        return self.report.unreachable_since if self.report else None
-
-    @property
-    def is_watched(self) -> bool:
-        return self.report is not None and not is_stale(self.report)
-
-    @property
-    def watch_problem(self) -> str:
-        """What is wrong between the controller and the cluster; empty when it follows as it should, or the cluster is away."""
+    def problems(self) -> list[str]:
+        """One sentence each; what the watch says first."""
         if self.report is None:
-            return "The controller has not reported on it yet."
-        if is_stale(self.report):
-            return "The controller is silent: what sessions show is as old as its last report."
-        if self.report.unreachable_since and self.is_reachable:
-            return f"The controller can't watch it: {self.report.problem}"
-        if (self.report.lag_seconds or 0) > SLOW_WATCH:
-            return "The controller is behind: sessions show late what happens to them."
-        return ""
+            return []
+        said = [*self._watch_problems(self.report), *self._check_problems(self.report)]
+        return list(dict.fromkeys(said))
 
-    @property
-    def orphans(self) -> list[str]:
-        return self.report.orphans if self.report else []
+    def _watch_problems(self, report: ClusterReport) -> list[str]:
+        if report.unreachable_since is not None:
+            return [report.problem if self.is_away else f"The controller can't watch it: {report.problem}"]
+        if (report.lag_seconds or 0) > SLOW_WATCH:
+            return ["The controller is behind: sessions show late what happens to them."]
+        return []
+
+    def _check_problems(self, report: ClusterReport) -> list[str]:
+        if report.asked_at is None:
+            return ["It has not said yet how it is."]
+        if report.at - report.asked_at > SLOW_CHECK:
+            minutes = (report.at - report.asked_at) // timedelta(minutes=1)
+            return [*report.health_problems, f"It has not said for {minutes} minutes how it is."]
+        return list(report.health_problems)
 
     @property
     def more_orphans(self) -> int:
         return max(0, self.report.orphan_count - len(self.report.orphans)) if self.report else 0
 
 
-def look(clusters: Iterable[Cluster], limit: float = LIMIT) -> list[ClusterHealth]:
-    """Every cluster's health, in their order. No queries if the clusters came with their reports (``select_related``)."""
-    asked = [(cluster, _ask(cluster)) for cluster in clusters]
-    deadline = time.monotonic() + limit
-    for _, asking in asked:
-        asking.join(max(0.0, deadline - time.monotonic()))
-    late = Health(ok=False, problems=(f"It did not answer within {limit:g} seconds.",))
-    return [ClusterHealth(cluster, asking.answer or late, getattr(cluster, "report", None)) for cluster, asking in asked]
-
-
-def _ask(cluster: Cluster) -> _Asking:
-    """Someone who asks the cluster; one who still waits for the answer to an earlier look is joined, not doubled."""
-    with _turn:
-        key = (cluster.driver, cluster.name, cluster.context)
-        asking = _asking.get(key)
-        if asking is None or not asking.is_alive():
-            asking = _asking[key] = _Asking(cluster)
-            asking.start()
-        return asking
+def look() -> list[ClusterHealth]:
+    """Every cluster. One query."""
+    clusters = Cluster.objects.select_related("report")
+    return [ClusterHealth(cluster, getattr(cluster, "report", None)) for cluster in clusters]

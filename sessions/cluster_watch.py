@@ -1,4 +1,4 @@
-"""One thread per cluster that follows what it says, for the controller."""
+"""Who follows one cluster, for the controller: a thread for what happens there, one for how the cluster itself is."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from datetime import datetime
 from django.utils import timezone
 
 from compute.clusters import driver_for
-from compute.clusters.base import ClusterError
+from compute.clusters.base import ClusterError, Health
 from compute.models import Cluster
 from compute.workload import Observation
+from sessions.cluster_reports import Checkup
 
 log = logging.getLogger(__name__)
 
 BACKOFF = (0.5, 1, 2)
+CHECK_EVERY = 60.0  # seconds between questions of how a cluster is
+CHECK_AGAIN = 10.0  # after it did not answer
 
 
 class ClusterWatch(threading.Thread):
     """Follows one cluster's watch until it is retired. ``unreachable_since`` and ``problem`` tell whether it can, ``heard``
-    (monotonic) when it last did."""
+    (monotonic) when it last did. ``checkup`` is what the cluster last said of itself, None before it has."""
 
     def __init__(self, cluster: Cluster, inbox: queue.Queue[tuple[int, Observation]], stop: threading.Event) -> None:
         super().__init__(name=f"watch-{cluster.name}", daemon=True)
@@ -30,6 +33,7 @@ class ClusterWatch(threading.Thread):
         self.unreachable_since: datetime | None = None
         self.problem = ""
         self.heard = time.monotonic()
+        self.checkup: Checkup | None = None
         self.retired = False  # its cluster is gone, or is reached in another way now
 
     def is_set(self) -> bool:
@@ -45,6 +49,8 @@ class ClusterWatch(threading.Thread):
         return self.is_alive() and (self.cluster.driver, self.cluster.context) == (cluster.driver, cluster.context)
 
     def run(self) -> None:
+        # A check waits for many answers; what happens to sessions must not wait with it.
+        threading.Thread(target=self._check, name=f"health-{self.cluster.name}", daemon=True).start()
         failures = 0
         while not self.is_set():
             try:
@@ -61,3 +67,21 @@ class ClusterWatch(threading.Thread):
                 self.unreachable_since = self.unreachable_since or timezone.now()
                 failures += 1
             self.wait(BACKOFF[min(failures, len(BACKOFF) - 1)])
+
+    def _check(self) -> None:
+        """Ask how the cluster is, again and again. With the controller's account, which is the worker's too: what is missing of
+        its rights would fail sessions."""
+        while not self.is_set():
+            health = _health(self.cluster)
+            self.checkup = Checkup(health, timezone.now())
+            self.wait(CHECK_EVERY if health.version else CHECK_AGAIN)
+
+
+def _health(cluster: Cluster) -> Health:
+    try:
+        return driver_for(cluster).health()
+    except ClusterError as error:
+        return Health(ok=False, problems=(str(error),))
+    except Exception:
+        log.exception("Asking how %s is failed", cluster.name)
+        return Health(ok=False, problems=("Its driver failed; the controller's log says more.",))

@@ -226,6 +226,7 @@ class Controller:
                 lag=time.monotonic() - watch.heard,
                 workloads=held[pk],
                 orphans=[host for host in self.orphans if self.where.get(host) == pk],
+                checkup=watch.checkup,
             )
 
     def sweep(self, now: float) -> None:
@@ -234,8 +235,7 @@ class Controller:
             heartbeat.stamp(heartbeat.CONTROLLER)
         self.follow_clusters()
         self.report_clusters()
-        for session_id in Session.objects.needing_reconcile().order_by("requested_at").values_list("pk", flat=True)[:500]:
-            tasks.queue(session_id)
+        tasks.queue_due()
         if now >= self.next_resync:
             self.next_resync = now + RESYNC
             self.resync()

@@ -1,9 +1,11 @@
-"""The panel of the admin's start page: every cluster as it is now, whatever one of them does, and what the controller knows."""
+"""The panel of the admin's start page: every cluster as the controller last saw it, and what the controller leaves for it."""
 
 from __future__ import annotations
 
+import queue
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -17,16 +19,18 @@ from django.utils import timezone
 from compute import clusters
 from compute.clusters.base import ClusterError, Health
 from compute.models import Cluster
-from sessions import cluster_health, cluster_reports
+from sessions import cluster_health, cluster_reports, cluster_watch
+from sessions.cluster_reports import Checkup
+from sessions.cluster_watch import ClusterWatch
 from sessions.models import ClusterReport
 from tests.admin_pages import curator
 from tests.fakes import FakeDriver
 
-PANEL = {"HX-Request": "true"}
 FINE: dict[str, Any] = {"unreachable_since": None, "problem": "", "lag": 0.2, "workloads": 3, "orphans": ()}
+PAGES = ("admin:index", "admin:compute_cluster_health")
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def drivers(db: None, monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeDriver]:
     """A driver per cluster, by its name."""
     built: dict[str, FakeDriver] = {}
@@ -42,136 +46,119 @@ def forgotten() -> Iterator[None]:
 
 
 def cluster(name: str, **fields: Any) -> Cluster:
-    row = Cluster.objects.create(name=name, display_name=name.title(), **fields)
-    clusters.driver_for(row)
+    return Cluster.objects.create(name=name, display_name=name.title(), **fields)
+
+
+def report(name: str, *, health: Health | None = None, **fields: Any) -> Cluster:
+    """A cluster of which the controller has just said this."""
+    row, told = cluster(name), health or Health(ok=True, version="v1.20.2")
+    assert cluster_reports.record(row.pk, **{**FINE, "checkup": Checkup(told, timezone.now()), **fields})
     return row
 
 
-def panel(client: Client) -> str:
-    response = client.get(reverse("admin:compute_cluster_health"), headers=PANEL)
-    assert response.status_code == 200
-    text: str = response.content.decode()
-    assert text.lstrip().startswith('<div class="clusters-body" id="clusters">')
-    return text
+def panel(client: Client | None = None) -> str:
+    return (client or curator()).get(reverse("admin:compute_cluster_health")).content.decode()
 
 
-def test_the_start_page_asks_no_cluster_and_links_to_the_page(drivers: Any, django_assert_max_num_queries: Any) -> None:
-    cluster("east")
-    drivers["east"].health = pytest.fail
-    client, address = curator(), reverse("admin:compute_cluster_health")
-    client.get(reverse("admin:index"))
-    with django_assert_max_num_queries(4):
-        text = client.get(reverse("admin:index")).content.decode()
-    assert f'hx-get="{address}" hx-trigger="load"' in text
-    assert f'<a href="{address}">' in text
-
-
-def test_the_page_works_without_htmx_and_costs_the_same_for_any_number_of_clusters(
-    drivers: Any, django_assert_max_num_queries: Any
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_ask_no_cluster_and_cost_the_same_for_any_number(
+    drivers: dict[str, FakeDriver], page: str, django_assert_max_num_queries: Any
 ) -> None:
-    client, address = curator(), reverse("admin:compute_cluster_health")
     for number in range(8):
-        cluster_reports.record(cluster(f"c-{number}").pk, **FINE)
-    with django_assert_max_num_queries(3):
+        drivers[f"c-{number}"] = FakeDriver()
+        drivers[f"c-{number}"].error = AssertionError("was asked")
+        report(f"c-{number}")
+    client, address = curator(), reverse(page)
+    client.get(address)
+    with django_assert_max_num_queries(5):
         text = client.get(address).content.decode()
-    assert "<!doctype html>" in text.lower()
     assert text.count("Healthy") == 8
+    assert f'href="{reverse("admin:compute_cluster_health")}"' in client.get(reverse("admin:index")).content.decode()
 
 
-def test_a_healthy_cluster_shows_its_version_watch_and_notes(drivers: Any) -> None:
-    cluster_reports.record(cluster("east").pk, **FINE)
-    drivers["east"].told_health = Health(ok=True, version="v1.20.2", notes=("9 nodes.",))
-    text = panel(curator())
+def test_a_healthy_cluster_shows_its_version_watch_and_notes() -> None:
+    report("east", health=Health(ok=True, version="v1.20.2", notes=("9 nodes.",)))
+    text = panel()
     for shown in ("East", "Healthy", "v1.20.2", "0.2 s", "9 nodes.", "1 note<", "<dt>Workloads</dt><dd>3</dd>"):
         assert shown in text
 
 
-def test_every_missing_right_is_named(drivers: Any) -> None:
-    cluster_reports.record(cluster("east").pk, **FINE)
-    missing = ("Slipway may not create secrets.", "Slipway may not watch pods.")
-    drivers["east"].told_health = Health(ok=False, version="v1.20.2", problems=missing)
-    text = panel(curator())
+def test_every_missing_right_is_named() -> None:
+    missing = ("Slipway lacks the right to create secrets.", "Slipway lacks the right to watch pods.")
+    report("east", health=Health(ok=False, version="v1.20.2", problems=missing))
+    text = panel()
     assert "Needs attention" in text
     assert all(f"<li>{right}</li>" in text for right in missing)
 
 
-@pytest.mark.parametrize("raises", [True, False])
-def test_a_cluster_that_is_away_says_since_when_and_spoils_no_other(drivers: Any, raises: bool) -> None:
+def test_a_cluster_that_is_away_says_since_when_and_spoils_no_other() -> None:
     since = timezone.now() - timedelta(hours=2)
-    cluster_reports.record(cluster("east").pk, **{**FINE, "unreachable_since": since, "problem": "Connection refused."})
-    cluster_reports.record(cluster("west").pk, **FINE)
-    if raises:
-        drivers["east"].error = ClusterError("Unreachable", "Connection refused.")
-    else:
-        drivers["east"].told_health = Health(ok=False, problems=("Connection refused.",))
-    text = panel(curator())
+    away = Health(ok=False, problems=("Connection refused.",))
+    report("east", unreachable_since=since, problem="Connection refused.", health=away)
+    report("west")
+    text = panel()
     assert f"Not reachable since {timezone.localtime(since):%-d %b, %H:%M}" in text
     assert text.count("Connection refused.") == 1
     assert text.count("Healthy") == 1
 
 
-def test_a_slow_cluster_is_waited_for_only_so_long_and_asked_only_once(drivers: Any) -> None:
-    rows = [cluster("east"), cluster("west")]
-    go_on, asked = threading.Event(), []
-
-    def hang() -> Health:
-        asked.append(1)
-        go_on.wait(30)
-        return Health(ok=True, version="late")
-
-    drivers["east"].health = hang
-    try:
-        for _ in range(2):
-            east, west = cluster_health.look(rows, limit=0.1)
-            assert east.health.problems == ("It did not answer within 0.1 seconds.",)
-            assert west.health.ok
-        assert len(asked) == 1
-    finally:
-        go_on.set()
-    assert cluster_health.look(rows, limit=10)[0].health.version == "late"
+def test_a_cluster_that_answers_but_cant_be_watched_is_not_called_away() -> None:
+    report("east", unreachable_since=timezone.now() - timedelta(minutes=1), problem="No right to list pods.")
+    text = panel()
+    assert "Needs attention" in text
+    assert "The controller can&#x27;t watch it: No right to list pods." in text
 
 
-def test_a_drivers_own_bug_is_a_problem_of_that_cluster(drivers: Any, caplog: pytest.LogCaptureFixture) -> None:
-    cluster("east")
-    drivers["east"].error = ZeroDivisionError("canary")
-    text = panel(curator())
-    assert "Its driver failed; the log of the web process says more." in text
-    assert "canary" not in text
-    assert "Asking how east is failed" in caplog.text
+def test_a_cluster_that_answered_before_it_went_away_is_away() -> None:
+    asked = Checkup(Health(ok=True, version="v1.20.2"), timezone.now() - timedelta(seconds=50))
+    report("east", unreachable_since=timezone.now() - timedelta(seconds=30), problem="No route.", checkup=asked)
+    text = panel()
+    assert "Not reachable since" in text
+    assert "<li>No route.</li>" in text
+
+
+@pytest.mark.parametrize("ago", [None, timedelta(minutes=3)])
+def test_without_a_controller_nothing_is_called_healthy(ago: timedelta | None) -> None:
+    row = cluster("east") if ago is None else report("east")
+    if ago is not None:
+        ClusterReport.objects.update(at=timezone.now() - ago)
+    text = panel()
+    assert cluster_health.look()[0].cluster == row
+    assert "Not known" in text
+    assert "Healthy" not in text
+    assert ("3 min ago</time>; what is below is as old." if ago else "The controller has not reported on it yet.") in text
+    assert "Is the controller running?" in text
 
 
 @pytest.mark.parametrize(
-    ("report", "said"),
+    ("fields", "said"),
     [
-        (None, "The controller has not reported on it yet."),
-        ({"at": timedelta(minutes=5)}, "The controller is silent"),
         ({"lag_seconds": 40}, "The controller is behind"),
-        ({"unreachable_since": timedelta(minutes=1), "problem": "No route."}, "The controller can&#x27;t watch it: No route."),
+        ({"asked_at": None}, "It has not said yet how it is."),
+        ({"asked_at": timezone.now() - timedelta(minutes=7)}, "It has not said for 7 minutes how it is."),
     ],
 )
-def test_what_is_wrong_with_the_controllers_watch_is_said(drivers: Any, report: Any, said: str) -> None:
-    row, now = cluster("east"), timezone.now()
-    if report is not None:
-        fields = {name: now - value if isinstance(value, timedelta) else value for name, value in report.items()}
-        ClusterReport.objects.create(cluster=row, **{"at": now, **fields})
-    text = panel(curator())
+def test_what_is_slow_is_said(fields: dict[str, Any], said: str) -> None:
+    report("east")
+    ClusterReport.objects.update(**fields)
+    text = panel()
     assert "Needs attention" in text
     assert said in text
 
 
-def test_orphans_are_named_and_the_rest_is_counted(drivers: Any) -> None:
-    orphans = {f"lost-{number:02}" for number in range(25)}
-    cluster_reports.record(cluster("east").pk, **{**FINE, "orphans": orphans})
-    text = panel(curator())
+def test_orphans_are_named_and_the_rest_is_counted() -> None:
+    report("east", orphans={f"lost-{number:02}" for number in range(25)})
+    text = panel()
     assert "<dt>Orphans</dt><dd>25</dd>" in text
     assert ("lost-19" in text, "lost-20" in text) == (True, False)
     assert "And 5 more." in text
 
 
-def test_without_a_cluster_the_panel_leads_to_adding_one(db: None) -> None:
+def test_without_a_cluster_the_panel_leads_to_adding_one() -> None:
+    add = reverse("admin:compute_cluster_add")
     assert "There is no cluster yet." in panel(curator())
-    assert reverse("admin:compute_cluster_add") in panel(staff_with("view_cluster", "add_cluster"))
-    assert reverse("admin:compute_cluster_add") not in panel(staff_with("view_cluster"))
+    assert f'<a href="{add}">Add the first one</a>' in panel(staff_with("view_cluster", "add_cluster"))
+    assert "Add the first one" not in panel(staff_with("view_cluster"))
 
 
 def staff_with(*permissions: str) -> Client:
@@ -182,17 +169,83 @@ def staff_with(*permissions: str) -> Client:
     return client
 
 
-def test_staff_who_may_not_look_at_clusters_see_neither_panel_nor_page(drivers: Any) -> None:
+def test_staff_who_may_not_look_at_clusters_see_neither_panel_nor_page() -> None:
     client = staff_with()
+    report("east")
     assert "Cluster health" not in client.get(reverse("admin:index")).content.decode()
     assert client.get(reverse("admin:compute_cluster_health")).status_code == 403
+
+
+# What the controller asks
+
+
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Cluster], ClusterWatch]]:
+    monkeypatch.setattr(cluster_watch, "CHECK_EVERY", 0.05)
+    monkeypatch.setattr(cluster_watch, "CHECK_AGAIN", 0.02)
+    stop, started = threading.Event(), list[ClusterWatch]()
+
+    def start(row: Cluster) -> ClusterWatch:
+        started.append(ClusterWatch(row, queue.Queue(), stop))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    stop.set()
+    for one in started:
+        one.join(10)
+
+
+def until(true: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline, "It did not become true in time."
+        time.sleep(0.01)
+
+
+def test_a_cluster_is_asked_again_and_again(drivers: dict[str, FakeDriver], watch: Any) -> None:
+    one = watch(cluster("east"))
+    until(lambda: one.checkup and one.checkup.health.ok)
+    drivers["east"].told_health = Health(ok=False, version="v1", problems=("No right.",))
+    until(lambda: one.checkup.health.problems == ("No right.",))
+
+
+def test_a_check_that_hangs_does_not_hold_up_the_watch(drivers: dict[str, FakeDriver], watch: Any) -> None:
+    go_on, east = threading.Event(), FakeDriver("east")
+    drivers["east"] = east
+
+    def hang() -> Health:
+        go_on.wait(30)
+        return Health(ok=True, version="late")
+
+    east.health = hang  # type: ignore[method-assign]
+    try:
+        one = watch(cluster("east"))
+        heard = one.heard
+        until(lambda: one.heard > heard)
+        assert one.checkup is None
+    finally:
+        go_on.set()
+    until(lambda: one.checkup and one.checkup.health.version == "late")
+
+
+def test_a_drivers_own_bug_is_a_problem_of_that_cluster(
+    drivers: dict[str, FakeDriver], watch: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    drivers["east"], drivers["west"] = FakeDriver("east"), FakeDriver("west")
+    drivers["east"].error, drivers["west"].error = ZeroDivisionError("canary"), ClusterError("Unreachable", "Connection refused.")
+    east, west = watch(cluster("east")), watch(cluster("west"))
+    until(lambda: east.checkup and west.checkup)
+    assert east.checkup.health == Health(ok=False, problems=("Its driver failed; the controller's log says more.",))
+    assert west.checkup.health == Health(ok=False, problems=("Connection refused.",))
+    assert "Asking how east is failed" in caplog.text
 
 
 # What the controller leaves
 
 
 def test_a_report_is_written_when_it_changed_or_is_old_and_never_twice_within_seconds(
-    drivers: Any, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
+    monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
 ) -> None:
     row, now = cluster("east"), timezone.now()
     monkeypatch.setattr(cluster_reports.timezone, "now", lambda: now)
@@ -209,7 +262,14 @@ def test_a_report_is_written_when_it_changed_or_is_old_and_never_twice_within_se
     assert ClusterReport.objects.get().workloads == 3
 
 
-def test_a_cluster_that_was_deleted_meanwhile_is_no_error(drivers: Any) -> None:
+def test_a_controller_that_has_just_started_keeps_what_the_last_one_was_told() -> None:
+    row = report("east")
+    cluster_reports._written.clear()
+    assert cluster_reports.record(row.pk, **FINE)
+    assert ClusterReport.objects.get().version == "v1.20.2"
+
+
+def test_a_cluster_that_was_deleted_meanwhile_is_no_error() -> None:
     row = cluster("east")
     pk = row.pk
     row.delete()
