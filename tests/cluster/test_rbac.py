@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from compute.clusters.base import ClusterError
-from compute.clusters.kubernetes import KubernetesDriver
+from compute.clusters.kubernetes import KubernetesDriver, labels
 from compute.clusters.kubernetes.client import Connection
 from compute.clusters.kubernetes.health import RIGHTS, capacity, health
 from tests.cluster.kube import Kube, wait_until
@@ -19,6 +19,7 @@ from tests.deploy.manifests import BASE, Object, of_kind, render
 pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("ignore:Unverified HTTPS request")]  # test clusters sign their own
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 USER = "slipway-app"  # whom the context `app` is
+NAME = "looked-at"  # a session, and a claim
 Bind = Callable[[list[Object]], None]
 
 
@@ -77,31 +78,64 @@ def test_removing_any_one_of_them_is_noticed(app: Connection, bind: Bind) -> Non
         wait_for(app, {f"Slipway lacks the right to {left_out['verbs'][0]} {left_out['resources'][0]}."})
 
 
-def test_the_webs_rules_suffice_for_what_it_asks(app: Connection, bind: Bind) -> None:
-    bind([])
-    driver = KubernetesDriver("here", context="app")
-    questions: list[Callable[[], object]] = [
-        driver.capacity,
-        lambda: driver.logs("default", "no-such-session"),
-        lambda: driver.events("default", "no-such-session"),
-        lambda: driver.delete_claim("default", "no-such-claim"),
+def questions(driver: KubernetesDriver, namespace: str) -> list[Callable[[], object]]:
+    """All that the web asks of a cluster."""
+    return [
+        lambda: driver.logs(namespace, NAME),
+        lambda: driver.events(namespace, NAME),
+        lambda: driver.delete_claim(namespace, NAME),
     ]
-    wait_until(lambda: len(health(app).problems) == len(RIGHTS), 10, "the user has no rights left")
-    for ask in questions:
-        with pytest.raises(ClusterError, match="is forbidden"):
-            ask()
-    rules = shipped("slipway-web")
-    bind(rules)
-    wait_until(lambda: sum(len(verbs) for verbs in RIGHTS.values()) - missing(app) == len(rules), 10, "the user has the web's rights")
-    for ask in questions:
+
+
+@pytest.fixture
+def web_sees() -> Iterator[str]:
+    """A namespace with a session's pod, which no node takes, and a claim that can be deleted again and again: what is not there
+    is not asked for."""
+    admin, name = Kube(context="test"), f"e-{secrets.token_hex(4)}"
+    ours = {labels.MANAGED_BY: labels.MANAGER}
+    admin.create("/api/v1/namespaces", {"metadata": {"name": name}})
+    container = {"name": labels.CONTAINER, "image": "localhost/busybox:1"}
+    pod = {"metadata": {"name": f"{NAME}-0", "labels": ours}, "spec": {"nodeSelector": {"pool": "none"}, "containers": [container]}}
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, "storageClassName": "none"}
+    # The controllers take a moment to give a new namespace the account that its pods need.
+    wait_until(lambda: admin.call("POST", f"/api/v1/namespaces/{name}/pods", pod)[0] == 201, 20, "the pod is made")
+    claims, meta = f"/api/v1/namespaces/{name}/persistentvolumeclaims", {"name": NAME, "labels": ours, "finalizers": ["slipway.dev/test"]}
+    admin.create(claims, {"metadata": meta, "spec": claim})
+    yield name
+    admin.merge(f"{claims}/{NAME}", {"metadata": {"finalizers": None}})
+    admin.delete(f"/api/v1/namespaces/{name}")
+
+
+def refused(ask: Callable[[], object]) -> bool:
+    try:
         ask()
+    except ClusterError as error:
+        if error.reason == "Forbidden":
+            return True
+        raise
+    return False
 
 
-def missing(app: Connection) -> int:
-    """How many of the driver's rights the app's user has not."""
-    return sum(len(problem.split("right to ")[1].rpartition(" ")[0].replace(" and ", ", ").split(", ")) for problem in health(app).problems)
+def test_the_webs_rules_suffice_and_each_is_needed(bind: Bind, web_sees: str) -> None:
+    driver, rules = KubernetesDriver("here", context="app"), shipped("slipway-web")
+    asked = questions(driver, web_sees)
+    bind([])
+    wait_until(lambda: all(refused(ask) for ask in asked), 10, "everything is refused without rules")
+    for left_out in rules:
+        bind(rules)
+        wait_until(lambda: not any(refused(ask) for ask in asked), 10, "nothing is refused")
+        bind([rule for rule in rules if rule is not left_out])
+        wait_until(lambda: any(refused(ask) for ask in asked), 10, f"something is refused without {left_out}")
 
 
-def test_the_web_has_no_right_that_the_driver_has_not(app: Connection) -> None:
+def test_the_web_has_no_right_that_the_driver_has_not() -> None:
     for rule in shipped("slipway-web"):
         assert rule["verbs"][0] in RIGHTS[rule["apiGroups"][0], rule["resources"][0]]
+
+
+def test_worker_and_controller_are_one_account_whose_rights_the_controller_asks_for() -> None:
+    """The health panel would say nothing of a worker with an account of its own."""
+    rendered = render(BASE)
+    deployments, (subject,) = of_kind(rendered, "Deployment"), of_kind(rendered, "ClusterRoleBinding")["slipway"]["subjects"]
+    accounts = {deployments[f"slipway-{part}"]["spec"]["template"]["spec"]["serviceAccountName"] for part in ("worker", "controller")}
+    assert accounts == {subject["name"]}
