@@ -21,12 +21,12 @@ from django.db import connections
 
 from compute import clusters
 from compute.models import Cluster, ComputePool, Membership, Role, Workspace
-from presets.models import Image, PodSize, Preset
+from presets.models import Configuration, Image, PodSize, Preset
 from sessions import services
 from sessions.models import Activity, Phase, Session
 from sessions.spec import EnvInput, SpecInput, defaults
 from storage.models import SecretsBundle, Volume
-from tests.cluster.kube import Kube, wait_until
+from tests.cluster.kube import CORE, Kube, wait_until
 from tests.run import postgresql
 from tests.stack import Stack, fresh_database
 
@@ -37,6 +37,11 @@ NODES = dict([os.environ.get("SLIPWAY_TEST_NODES", "pool=default").split("=")]) 
 FAKE_NODES = {"fake": "true"}
 START = 120.0  # seconds that an IDE on a busy machine may take
 GONE = "gone"
+SCRIPTS = {  # of configurations that make trouble
+    "broken": "echo there is no such dataset; exit 3\n",
+    # Jupyter runs this file itself when it starts: more than the smallest pod size has.
+    "greedy": "mkdir -p ~/.jupyter; echo 'hoard = b\"x\" * 2**29' > ~/.jupyter/jupyter_server_config.py\n",
+}
 
 
 @contextmanager
@@ -85,6 +90,8 @@ def make_catalog(context: str) -> None:
     code = Preset.objects.create(slug="code", name="Code", ide="code-server", home_size="1Gi", position=1)
     _images(code, {"code-server": CODE_SERVER})
     _sizes(code)
+    for slug, script in SCRIPTS.items():
+        Configuration.objects.create(slug=slug, name=slug.capitalize(), init_script=script)
 
 
 def _images(preset: Preset, references: dict[str, str]) -> None:
@@ -93,8 +100,9 @@ def _images(preset: Preset, references: dict[str, str]) -> None:
 
 
 def _sizes(preset: Preset) -> None:
-    PodSize.objects.create(preset=preset, slug="small", name="Small", cpu="100m", memory="1Gi", is_default=True, position=1)
-    PodSize.objects.create(preset=preset, slug="tiny", name="Tiny", cpu="100m", memory="64Mi", position=2)
+    # As much as lets several of them run on a node of two cores. JupyterLab with less takes half a minute to start or end.
+    PodSize.objects.create(preset=preset, slug="small", name="Small", cpu="400m", memory="1Gi", is_default=True, position=1)
+    PodSize.objects.create(preset=preset, slug="tiny", name="Tiny", cpu="100m", memory="256Mi", position=2)
     PodSize.objects.create(preset=preset, slug="gpu", name="GPU", cpu="100m", memory="1Gi", gpus=1, position=3)
 
 
@@ -198,9 +206,9 @@ class Lab:
     def member(self) -> Any:
         return get_user_model().objects.get(username="member")
 
-    def spec(self, name: str, *, preset: str = "lab", env: dict[str, str] | None = None, **changes: str) -> SpecInput:
+    def spec(self, name: str, *, preset: str = "lab", env: dict[str, str] | None = None, **changes: Any) -> SpecInput:
         spec = defaults(self.member, self.workspace, Preset.objects.get(slug=preset))
-        return replace(spec, name=name, env=tuple(EnvInput(*pair) for pair in (env or {}).items()), **changes)  # type: ignore[arg-type]
+        return replace(spec, name=name, env=tuple(EnvInput(*pair) for pair in (env or {}).items()), **changes)
 
     def launch(self, name: str, **options: Any) -> Subject:
         return self.follow(services.launch(self.member, self.workspace, self.spec(name, **options)))
@@ -261,9 +269,16 @@ class Lab:
             if subject.row is not None:
                 subject.delete()
         try:
-            wait_until(lambda: not Session.objects.filter(workspace=self.workspace).exists(), 90, "everything is deleted")
+            wait_until(self._is_empty, 90, "everything is deleted")
         finally:
             self.kube.delete_namespace(self.namespace)
+
+    def _is_empty(self) -> bool:
+        """Nobody here waits for a kubelet's rounds: pods that are to go anyway go at once."""
+        for pod in self.kube.pods(self.namespace):
+            if pod["metadata"].get("deletionTimestamp"):
+                self.kube.delete(f"{CORE}/namespaces/{self.namespace}/pods/{pod['metadata']['name']}", gracePeriodSeconds=0)
+        return not Session.objects.filter(workspace=self.workspace).exists()
 
 
 def new_lab(stack: Stack, kube: Kube, pool: str = "default", **fields: Any) -> Lab:

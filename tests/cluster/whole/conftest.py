@@ -44,6 +44,7 @@ def stack(kube: Kube, django_db_blocker: Any) -> Iterator[Stack]:
     with pytest.MonkeyPatch.context() as patch, django_db_blocker.unblock():
         # Playwright's loop runs in this thread, and Django would take every query for one of asynchronous code.
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+        patch.setenv("SLIPWAY_SCHEDULING_TIMEOUT", "60")
         with slipway_on(kube) as running:
             yield running
 

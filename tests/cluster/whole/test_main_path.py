@@ -94,16 +94,20 @@ def test_jupyterlab_from_the_wizard_to_delete(page_as: PAGES, lab: Lab) -> None:
 def run_in_the_terminal(tab: Page, subject: Subject, command: str, file: str, content: str) -> None:
     """As a user does: a terminal (it talks over the WebSocket), a command, Enter. Until the file in the pod is right: what
     is typed before the shell reads it, VS Code may lose."""
-    tab.keyboard.press("Control+Shift+Backquote")
     terminal = tab.locator(".xterm-helper-textarea").last
-    terminal.wait_for(state="attached", timeout=60_000)
+
+    def opened() -> bool:  # the editor takes no keys before it has started, and then puts the cursor elsewhere
+        tab.keyboard.press("Control+Shift+Backquote")
+        tab.wait_for_timeout(2000)
+        return terminal.count() > 0
 
     def typed() -> bool:
         terminal.focus()
         tab.keyboard.type(f"{command}\n")
-        tab.wait_for_timeout(2000)
+        tab.wait_for_timeout(1000)
         return read(subject, file) == content
 
+    wait_until(opened, 60, "a terminal is open")
     wait_until(typed, 60, f"{file} says {content}")
 
 
