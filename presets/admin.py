@@ -28,7 +28,17 @@ from presets.admin_forms import (
     VariableForm,
     VariableFormSet,
 )
-from presets.models import Configuration, ConfigurationVariable, ConfigurationVolume, Image, Offer, PodSize, Preset, PresetVolume
+from presets.models import (
+    Configuration,
+    ConfigurationVariable,
+    ConfigurationVolume,
+    Image,
+    Offer,
+    PodSize,
+    Preset,
+    PresetVariable,
+    PresetVolume,
+)
 
 SHOWN = ("hidden", "deprecated", "deprecation_message")
 
@@ -85,6 +95,19 @@ class PresetVolumeInline(admin.TabularInline):
     verbose_name_plural = "data volumes mounted beforehand, where the workspace has them"
 
 
+class VariableInline(admin.TabularInline):
+    form = VariableForm
+    formset = VariableFormSet
+    fields = ("name", "new_value", "is_secret")
+    extra = 0
+    verbose_name = "environment variable"
+
+
+class PresetVariableInline(VariableInline):
+    model = PresetVariable
+    verbose_name_plural = "environment variables of each session, unless the workspace, a configuration or the user sets them"
+
+
 @admin.register(Preset)
 class PresetAdmin(SortableAdminMixin, OfferAdmin):
     form = PresetForm
@@ -98,7 +121,7 @@ class PresetAdmin(SortableAdminMixin, OfferAdmin):
         ("Offer", {"fields": (SHOWN, "workspaces")}),
         ("Home volume", {"fields": (("home_size", "home_volume"),)}),
     )
-    inlines = (ImageInline, PodSizeInline, PresetVolumeInline)
+    inlines = (ImageInline, PodSizeInline, PresetVolumeInline, PresetVariableInline)
     uses = (SESSIONS,)
     # A home volume and an image belong to one IDE.
     fixed_when_used = ("ide",)
@@ -106,6 +129,10 @@ class PresetAdmin(SortableAdminMixin, OfferAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Preset]:
         return super().get_queryset(request).prefetch_related("workspaces")
+
+    @method_decorator(sensitive_post_parameters())
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return super().changeform_view(request, *args, **kwargs)
 
     def get_prepopulated_fields(self, request: HttpRequest, obj: Any = None) -> dict[str, Any]:
         return {} if obj else super().get_prepopulated_fields(request, obj)
@@ -163,13 +190,8 @@ class PodSizeAdmin(EntryAdmin):
     uses = (SESSIONS,)
 
 
-class VariableInline(admin.TabularInline):
+class ConfigurationVariableInline(VariableInline):
     model = ConfigurationVariable
-    form = VariableForm
-    formset = VariableFormSet
-    fields = ("name", "new_value", "is_secret")
-    extra = 0
-    verbose_name = "environment variable"
 
 
 class ConfigurationVolumeInline(admin.TabularInline):
@@ -194,7 +216,7 @@ class ConfigurationAdmin(SortableAdminMixin, OfferAdmin):
         ("Before the IDE starts", {"fields": ("init_script",)}),
         ("Offer", {"fields": (SHOWN, "presets", "workspaces")}),
     )
-    inlines = (VariableInline, ConfigurationVolumeInline)
+    inlines = (ConfigurationVariableInline, ConfigurationVolumeInline)
     uses = (SESSIONS,)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Configuration]:

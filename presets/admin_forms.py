@@ -14,7 +14,7 @@ from django.db.models import Q
 from compute.admin_base import CatalogForm, CatalogFormSet
 from compute.admin_usage import Use
 from compute.models import Workspace
-from presets.models import Configuration, ConfigurationVariable, Image, Preset, PresetVolume, VolumeMount
+from presets.models import Configuration, Image, Preset, PresetVolume, VolumeMount
 
 MAX_VALUE = 32 * 1024
 SHELL = "/bin/sh"
@@ -211,15 +211,11 @@ class ConfigurationVolumeFormSet(MountFormSet):
 
 
 class VariableForm(CatalogForm):
-    """A variable of a configuration. The value of a secret one is never read back: not into the page, not after an error."""
+    """A variable of a configuration or preset. The value of a secret one is never read back: not into the page, not after an error."""
 
     new_value = forms.CharField(
         label="Value", required=False, max_length=MAX_VALUE, strip=False, widget=forms.TextInput(attrs={"autocomplete": "off"})
     )
-
-    class Meta:
-        model = ConfigurationVariable
-        fields = ("name", "is_secret")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -245,4 +241,4 @@ class VariableForm(CatalogForm):
 
 
 class VariableFormSet(CatalogFormSet):
-    unique_in_page = (("name", "The configuration sets this variable already."),)
+    unique_in_page = (("name", "Another row sets this variable already."),)

@@ -14,7 +14,7 @@ from compute import validators
 from compute.models import ComputePool, Workspace
 from presets import ides
 from presets.validators import validate_image_reference
-from storage.encryption import EncryptedTextField
+from storage.encryption import EncryptedJSONField, EncryptedTextField
 
 
 class Offer(models.Model):
@@ -52,6 +52,9 @@ class Preset(Offer):
         blank=True,
         validators=[validators.validate_name],
         help_text="Name of an existing home volume to choose beforehand, where the user has one of that name.",
+    )
+    kubeflow = EncryptedJSONField(
+        null=True, editable=False, help_text="Parts of the imported WorkspaceKind that Slipway does not use: an export writes them again."
     )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
@@ -211,6 +214,36 @@ class VolumeMount(models.Model):
         return ""
 
 
+class Variable(models.Model):
+    """An environment variable. A secret one is write-only once saved."""
+
+    name = models.CharField(max_length=128, validators=[validators.validate_env_name])
+    value = EncryptedTextField(blank=True)
+    is_secret = models.BooleanField("Secret", default=False)
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class PresetVariable(Variable):
+    """An environment variable of each of the preset's sessions, unless anything else sets it (``presets.variables.render``)."""
+
+    preset = models.ForeignKey(Preset, on_delete=models.CASCADE, related_name="variables")
+
+    class Meta:
+        ordering = ("name",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=("preset", "name"),
+                name="presetvariable_unique",
+                violation_error_message="The preset sets this variable already.",
+            )
+        ]
+
+
 class PresetVolume(VolumeMount):
     """A data volume that the preset pre-mounts."""
 
@@ -253,6 +286,9 @@ class Configuration(Offer):
     init_script = models.TextField(blank=True, help_text="A POSIX shell script that runs before the IDE starts, as the session's user.")
     presets = models.ManyToManyField(Preset, blank=True, related_name="configurations", help_text="None chosen: every preset.")
     workspaces = models.ManyToManyField(Workspace, blank=True, related_name="configurations", help_text="None chosen: every workspace.")
+    kubeflow = EncryptedJSONField(
+        null=True, editable=False, help_text="Parts of the imported PodDefault that Slipway does not use: an export writes them again."
+    )
     history = HistoricalRecords()
     objects = ConfigurationQuerySet.as_manager()
 
@@ -263,13 +299,10 @@ class Configuration(Offer):
         return self.name
 
 
-class ConfigurationVariable(models.Model):
-    """An environment variable of a configuration. A secret one is write-only once saved."""
+class ConfigurationVariable(Variable):
+    """An environment variable of a configuration."""
 
     configuration = models.ForeignKey(Configuration, on_delete=models.CASCADE, related_name="variables")
-    name = models.CharField(max_length=128, validators=[validators.validate_env_name])
-    value = EncryptedTextField(blank=True)
-    is_secret = models.BooleanField("Secret", default=False)
 
     class Meta:
         ordering = ("name",)
@@ -280,9 +313,6 @@ class ConfigurationVariable(models.Model):
                 violation_error_message="The configuration sets this variable already.",
             )
         ]
-
-    def __str__(self) -> str:
-        return self.name
 
 
 class ConfigurationVolume(VolumeMount):

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Prefetch, prefetch_related_objects
+from django.db.models import Prefetch, Value, prefetch_related_objects
 
-from presets.models import Configuration
+from presets.models import Configuration, PresetVariable
+from presets.variables import render
 from sessions.models import Session, SessionVolume
 from storage.models import Secret
 
@@ -29,7 +30,8 @@ def snapshot(session: Session, mounts: Sequence[SessionVolume], configurations: 
     """The session's spec with every name looked up, as JSON: what ``sessions.workload.build`` needs and nothing else.
 
     The session need not be saved: its mounts (with their volumes) and configurations (with their variables) are given.
-    Variables follow the precedence inline > configuration > bundle. One query for the bundle; more for what is not loaded yet.
+    Variables follow the precedence inline > configuration > bundle > preset. One query for the last two; more for what is not
+    loaded yet.
     """
     workspace, pool, size = session.workspace, session.compute_pool, session.pod_size
     image = session.image.successor()
@@ -70,10 +72,10 @@ def snapshot(session: Session, mounts: Sequence[SessionVolume], configurations: 
 
 def _variables(session: Session, configurations: Sequence[Configuration]) -> tuple[dict[str, str], dict[str, str]]:
     """Plain and secret variables. What the user typed counts as secret: it may be a token."""
-    env: dict[str, str] = {"SLIPWAY_SESSION_NAME": session.name, "SLIPWAY_WORKSPACE": session.workspace.name}
+    env, secret_env = _of_preset_and_bundle(session)
+    env |= {"SLIPWAY_SESSION_NAME": session.name, "SLIPWAY_WORKSPACE": session.workspace.name}
     if session.slurm_cluster is not None:
         env["SLURM_CONF_SERVER"] = session.slurm_cluster.controllers.replace(" ", "")
-    secret_env = dict(Secret.objects.filter(bundle__workspace=session.workspace_id).values_list("name", "value"))
     for item in configurations:
         for variable in item.variables.all():
             env.pop(variable.name, None)
@@ -83,6 +85,17 @@ def _variables(session: Session, configurations: Sequence[Configuration]) -> tup
         env.pop(name, None)
         secret_env[name] = value
     return env, secret_env
+
+
+def _of_preset_and_bundle(session: Session) -> tuple[dict[str, str], dict[str, str]]:
+    """Plain and secret variables of the preset, and the workspace's bundle, which is secret and wins. One query for both."""
+    columns = ("name", "value", "is_secret", "is_bundle")
+    bundle = Secret.objects.filter(bundle__workspace=session.workspace_id).annotate(is_secret=Value(True), is_bundle=Value(True))
+    own = PresetVariable.objects.filter(preset=session.preset_id).annotate(is_bundle=Value(False))
+    rows = list(own.order_by().values_list(*columns).union(bundle.order_by().values_list(*columns), all=True))
+    secrets = {name: value for name, value, _, is_bundle in rows if is_bundle}
+    plain = {name: render(value) for name, value, is_secret, is_bundle in rows if not is_secret and name not in secrets}
+    return plain, {name: render(value) for name, value, is_secret, is_bundle in rows if is_secret and not is_bundle} | secrets
 
 
 def pending_changes(session: Session) -> list[tuple[str, str, str]]:
