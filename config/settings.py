@@ -197,6 +197,7 @@ USE_TZ = True
 # Measured (docs/adr/0002): ids only, at least once, no order; the sweep repairs what a task lost.
 Q_CLUSTER = {
     "name": "slipway",
+    "broker_class": "sessions.broker.Broker",
     "orm": "default",
     "workers": positive("SLIPWAY_WORKERS", 4),
     "bulk": 1,

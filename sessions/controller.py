@@ -235,8 +235,7 @@ class Controller:
             heartbeat.stamp(heartbeat.CONTROLLER)
         self.follow_clusters()
         self.report_clusters()
-        for session_id in Session.objects.needing_reconcile().order_by("requested_at").values_list("pk", flat=True)[:500]:
-            tasks.queue(session_id)
+        tasks.queue_due()
         if now >= self.next_resync:
             self.next_resync = now + RESYNC
             self.resync()

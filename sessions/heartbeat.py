@@ -5,18 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.utils import timezone
-from django_q.brokers.orm import ORM
 from django_q.conf import Conf
 from django_q.models import OrmQ
 from django_q.tasks import async_task
 
+from sessions.broker import Broker
 from sessions.models import Heartbeat
 
 WORKER = "worker"
 CONTROLLER = "controller"
 
 
-class _RememberingBroker(ORM):
+class _RememberingBroker(Broker):
     """Keeps the row that a task became; ``async_task`` itself only tells the task's id, which is no column."""
 
     row = 0
@@ -59,8 +59,8 @@ def forget(row: int) -> None:
 
 
 def in_hand() -> int:
-    """How many tasks a worker has taken from the queue and not yet acknowledged."""
-    return OrmQ.objects.filter(key=Conf.CLUSTER_NAME, lock__gt=timezone.now()).count()
+    """How many tasks a worker has taken from the queue and not yet acknowledged. Rows that became one task share their lock."""
+    return OrmQ.objects.filter(key=Conf.CLUSTER_NAME, lock__gt=timezone.now()).values("lock").distinct().count()
 
 
 def release() -> None:

@@ -1,6 +1,6 @@
-"""The reconcile task: sends one session's newest generation to its cluster.
+"""The reconcile task: sends the newest generation of a session, or of a few, to its cluster.
 
-A task carries only an id and derives everything again, so losing, repeating or reordering tasks changes nothing but
+A task carries only ids and derives everything again, so losing, repeating or reordering tasks changes nothing but
 seconds. Rows are claimed by a conditional UPDATE (a lease), and no lock is held while the cluster is called.
 """
 
@@ -10,11 +10,15 @@ import hashlib
 import logging
 import random
 import socket
+import time
 import uuid
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from django.db.models import F, Q
+from django.db import transaction
+from django.db.models import F, Min, Q
 from django.utils import timezone
+from django_q.models import OrmQ
 from django_q.tasks import async_task
 
 from compute.clusters import driver_for
@@ -22,6 +26,7 @@ from compute.clusters.base import ClusterError, Outdated
 from compute.namespaces import ensure_namespace
 from sessions.models import LEASE, MAX_BACKOFF, Activity, Desired, Session
 from sessions.workload import build
+from storage.encryption import UndecryptableValue
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +34,8 @@ log = logging.getLogger(__name__)
 QUEUE_STALE = timedelta(seconds=5)
 # What was applied so recently is not applied again: after a long backlog there are more tasks than work.
 JUST_NOW = timedelta(seconds=2)
+BATCH = 8  # sessions that one task may be given
+PATIENCE = 2.0  # seconds after which a task begins with no other session; leases and time-outs are much longer
 
 # Leases say on which machine they are held, so that its next worker can tell which ones a dead one left.
 MACHINE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
@@ -37,8 +44,7 @@ MACHINE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 def queue(session_id: int) -> bool:
     """Queue a reconcile of the session in the current transaction, unless one is waiting already. One UPDATE, one INSERT."""
     now = timezone.now()
-    free = Q(queued_at=None) | Q(queued_at__lt=now - QUEUE_STALE) | Q(queued_at__gt=now + QUEUE_STALE)
-    if not Session.objects.filter(free, pk=session_id).update(queued_at=now):
+    if not Session.objects.filter(_not_waiting(now - QUEUE_STALE, now), pk=session_id).update(queued_at=now):
         return False
     async_task(reconcile, session_id)
     return True
@@ -51,12 +57,65 @@ def queue_new(session: Session) -> None:
     async_task(reconcile, session.pk)
 
 
-def reconcile(session_id: int) -> None:
-    """Claim the row, send it to the cluster unless another task just did, record what came of it. Never raises for a cluster's error."""
+def queue_due(limit: int = 500) -> int:
+    """Queue what is due and has no task; returns how many. Two queries when there is nothing to do.
+
+    In a long queue a task waits for its turn without being lost: it is there as long as tasks that are older wait.
+    """
+    now = timezone.now()
+    oldest = OrmQ.objects.filter(lock__lte=now).aggregate(Min("lock"))["lock__min"]  # of one that waits: when it was queued
+    lost = _not_waiting(min(now, oldest or now) - QUEUE_STALE, now)
+    due = list(Session.objects.needing_reconcile().filter(lost).order_by("requested_at").values_list("pk", flat=True)[:limit])
+    for start in range(0, len(due), BATCH):
+        batch = due[start : start + BATCH]
+        with transaction.atomic():
+            Session.objects.filter(pk__in=batch).update(queued_at=now)
+            async_task(reconcile, *batch)
+    return len(due)
+
+
+def _not_waiting(stale: datetime, now: datetime) -> Q:
+    return Q(queued_at=None) | Q(queued_at__lt=stale) | Q(queued_at__gt=now + QUEUE_STALE)
+
+
+def reconcile(*session_ids: int) -> None:
+    """Send sessions to their clusters, one after the other, but for those that other tasks work on. Never raises for a cluster's error.
+
+    Their rows are claimed and recorded together. Those that it has no time for are queued again.
+    """
     holder = MACHINE + uuid.uuid4().hex
-    session = _claim(session_id, holder)
-    if session is None:
-        return
+    began = time.monotonic()
+    sent: list[Session] = []
+    for session in _claim(session_ids, holder):
+        if time.monotonic() - began > PATIENCE:
+            _give_back(session, holder)
+        elif _send(session, holder):
+            sent.append(session)
+    _record_applied(sent, holder)
+
+
+def _claim(session_ids: Sequence[int], holder: str) -> list[Session]:
+    """Take the rows' leases. Left out are rows that are gone, or that another task holds (it queues again if there is more to do)."""
+    now = timezone.now()
+    rows = Session.objects.filter(pk__in=session_ids)
+    free = Q(lease_until=None) | Q(lease_until__lt=now) | Q(lease_until__gt=now + LEASE * 2)
+    if rows.filter(free).update(lease_until=now + LEASE, lease_holder=holder, queued_at=None) < len(session_ids):
+        rows.exclude(lease_holder=holder).update(queued_at=None)
+    found = rows.filter(lease_holder=holder).select_related("workspace__cluster").defer("env", "steps", "warnings", "log_tail")
+    try:
+        return list(found)
+    except UndecryptableValue:  # the act that needs it reads it, and fails alone
+        return list(found.defer("snapshot", "ide_token"))
+
+
+def _give_back(session: Session, holder: str) -> None:
+    """Another task takes it: leases are for a few calls, not for a wait behind a slow cluster."""
+    if Session.objects.filter(pk=session.pk, lease_holder=holder).update(lease_until=None, lease_holder=""):
+        queue(session.pk)
+
+
+def _send(session: Session, holder: str) -> bool:
+    """Whether the cluster has taken what the row asks for. If not, what came of it is recorded, and the row is free."""
     try:
         if not _was_just_applied(session):
             _act(session)
@@ -69,20 +128,9 @@ def reconcile(session_id: int) -> None:
         log.exception("Reconciling %s failed", session.host)
         _record_error(session, holder, "InternalError", "Slipway hit an error of its own; its log says more.", retryable=True)
     else:
-        if _record_applied(session, holder):
-            return
+        return True
     _queue_if_newer(session)
-
-
-def _claim(session_id: int, holder: str) -> Session | None:
-    """Take the row's lease. None when another task holds it (that task queues again if there is more to do) or it is gone."""
-    now = timezone.now()
-    free = Q(lease_until=None) | Q(lease_until__lt=now) | Q(lease_until__gt=now + LEASE * 2)
-    if not Session.objects.filter(free, pk=session_id).update(lease_until=now + LEASE, lease_holder=holder, queued_at=None):
-        Session.objects.filter(pk=session_id).update(queued_at=None)
-        return None
-    # What is encrypted is read by the act itself: a key that is missing is an error like others.
-    return Session.objects.for_status().filter(pk=session_id).first()
+    return False
 
 
 def release_leases() -> None:
@@ -101,7 +149,6 @@ def _act(session: Session) -> None:
     namespace = session.workspace.namespace
     if session.desired == Desired.RUNNING:
         ensure_namespace(session.workspace)
-        session.refresh_from_db(fields=["snapshot", "ide_token"])  # in one query; they were left out until now
         driver.apply(build(session))
     elif session.desired == Desired.PAUSED:
         driver.pause(namespace, session.host, session.generation)
@@ -109,24 +156,28 @@ def _act(session: Session) -> None:
         driver.remove(namespace, session.host, session.generation)
 
 
-def _record_applied(session: Session, holder: str) -> bool:
-    """Record it and free the row. False when something newer may have been asked for meanwhile."""
-    applied = {
-        "applied_generation": session.generation,
-        "applied_at": timezone.now(),
-        "lease_until": None,
-        "lease_holder": "",
-        "attempts": 0,
-        "next_try_at": None,
-        "apply_reason": "",
-        "apply_message": "",
-        "apply_final": False,
-    }
-    row = Session.objects.filter(pk=session.pk, lease_holder=holder)
-    if row.filter(generation=session.generation).update(**applied):
-        return True
-    row.update(**applied)
-    return False
+def _record_applied(sessions: Sequence[Session], holder: str) -> None:
+    """Record what was sent, and free the rows. One query, more for those of which something newer was asked for meanwhile."""
+    by_generation: dict[int, list[Session]] = {}
+    for session in sessions:
+        by_generation.setdefault(session.generation, []).append(session)
+    for generation, alike in by_generation.items():
+        applied = {
+            "applied_generation": generation,
+            "applied_at": timezone.now(),
+            "lease_until": None,
+            "lease_holder": "",
+            "attempts": 0,
+            "next_try_at": None,
+            "apply_reason": "",
+            "apply_message": "",
+            "apply_final": False,
+        }
+        rows = Session.objects.filter(pk__in=[session.pk for session in alike], lease_holder=holder)
+        if rows.filter(generation=generation).update(**applied) < len(alike):
+            rows.update(**applied)
+            for session in alike:
+                _queue_if_newer(session)
 
 
 def _overtaken(session: Session, holder: str, theirs: int) -> None:

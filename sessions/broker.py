@@ -1,0 +1,126 @@
+"""The queue between services and worker: django-q2's own table, with three things of ours (docs/adr/0008).
+
+* On PostgreSQL the worker is told of a new task by the COMMIT that brings it. Polling goes on, for a word that got lost.
+* Reconciles that wait are handed to the workers in batches: as many as come while the workers are busy.
+* A database that is away for a moment is asked again a moment later.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import DatabaseError, connections
+from django.utils import timezone
+from django_q.brokers.orm import ORM
+from django_q.conf import Conf
+from django_q.models import OrmQ
+from django_q.signing import BadSignature, SignedPackage
+
+from sessions import tasks
+
+log = logging.getLogger(__name__)
+
+CHANNEL = "slipway_queue"
+MOMENT = timedelta(microseconds=1)
+AWAY = 1.0  # seconds between questions to a database that does not answer
+
+Row = tuple[int, str]  # primary key, payload
+Task = tuple[list[int], str]  # the rows that it was made of, payload
+
+
+class Broker(ORM):
+    """Rows of one task share their ``lock``, the time until which they are in hand, and no two tasks do."""
+
+    _listening: object = None  # the connection that listens; a new one has to be told to
+
+    def enqueue(self, task: str) -> int:
+        """Add a task in the current transaction; returns its row."""
+        row: int = super().enqueue(task)
+        connection = connections[Conf.ORM]
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute(f"NOTIFY {CHANNEL}")  # sent by the COMMIT
+        return row
+
+    def dequeue(self) -> list[Task]:
+        """What waits, made into at most one task per worker; after a while (``poll``), nothing."""
+        try:
+            self._listen()
+            if taken := self._take():
+                return taken
+            self._wait()
+        except DatabaseError as error:
+            log.warning("The queue can't be read: %s", type(error).__name__)
+            connections[Conf.ORM].close()
+            time.sleep(AWAY)
+        return []
+
+    def delete(self, rows: Sequence[int]) -> None:
+        self.get_connection().filter(pk__in=rows).delete()
+
+    def _take(self) -> list[Task]:
+        now = timezone.now()
+        waiting = OrmQ.objects.using(Conf.ORM).filter(key=self.list_key, lock__lt=now).order_by("pk")
+        rows = list(waiting.values_list("pk", "payload")[: tasks.BATCH * Conf.WORKERS])
+        until = now + timedelta(seconds=Conf.RETRY)
+        claimed = (self._claim(task, now, until + number * MOMENT) for number, task in enumerate(_batches(rows)))
+        return [task for task in claimed if task is not None]
+
+    def _claim(self, task: Task, now: datetime, until: datetime) -> Task | None:
+        """The task as it can be had: another worker may have been faster, and then it is left as a whole to the next look."""
+        rows, _ = task
+        queue = OrmQ.objects.using(Conf.ORM)
+        if queue.filter(pk__in=rows, lock__lt=now).update(lock=until) == len(rows):
+            return task
+        queue.filter(pk__in=rows, lock=until).update(lock=now)
+        return None
+
+    def _listen(self) -> None:
+        connection = connections[Conf.ORM]
+        if connection.vendor == "postgresql" and (connection.connection is None or connection.connection is not self._listening):
+            with connection.cursor() as cursor:
+                cursor.execute(f"LISTEN {CHANNEL}")
+            self._listening = connection.connection
+
+    def _wait(self) -> None:
+        connection = connections[Conf.ORM]
+        if connection.vendor != "postgresql":
+            time.sleep(Conf.POLL)
+            return
+        with connection.wrap_database_errors:
+            for _ in connection.connection.notifies(timeout=Conf.POLL, stop_after=1):
+                pass
+
+
+def _batches(rows: Sequence[Row]) -> list[Task]:
+    """Reconciles together, evenly for all workers; every other task on its own."""
+    alone: list[Task] = []
+    reconciles: list[tuple[int, dict[str, Any]]] = []
+    for row, payload in rows:
+        task = _opened(payload)
+        if task is not None and task["func"] is tasks.reconcile:
+            reconciles.append((row, task))
+        else:
+            alone.append(([row], payload))
+    size = -(-len(reconciles) // Conf.WORKERS) or 1
+    together = [reconciles[start : start + size] for start in range(0, len(reconciles), size)]
+    return alone + [_merged(batch) for batch in together]
+
+
+def _opened(payload: str) -> dict[str, Any] | None:
+    """None for one that we did not sign; whoever gets it throws it away."""
+    try:
+        task: dict[str, Any] = SignedPackage.loads(payload)
+    except (TypeError, BadSignature):
+        return None
+    return task
+
+
+def _merged(batch: Sequence[tuple[int, dict[str, Any]]]) -> Task:
+    first = batch[0][1]
+    ids = dict.fromkeys(session_id for _, task in batch for session_id in task["args"])
+    return [row for row, _ in batch], SignedPackage.dumps({**first, "args": tuple(ids)})
