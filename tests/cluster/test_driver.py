@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -16,10 +17,17 @@ from compute.clusters.kubernetes.client import ApiError, Connection
 from compute.clusters.kubernetes.health import RIGHTS
 from compute.clusters.kubernetes.objects import spec_hash
 from compute.workload import Claim, File, InitScript, Mount, Namespace, Probe, Resources, Workload
+from tests.cluster.test_rbac import Bind, bind, shipped
+
+__all__ = ["bind"]
 
 pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("ignore:Unverified HTTPS request")]  # test clusters sign their own
 PATIENCE = 60.0
-SERVE = "echo hello of $TOKEN; mkdir -p $HOME/www; echo ok > $HOME/www/index.html; exec httpd -f -p 8888 -h $HOME/www"
+# The first process of a container has to ask for the signal that ends it.
+SERVE = """
+echo hello of $TOKEN; mkdir -p $HOME/www; echo ok > $HOME/www/index.html
+trap 'exit 0' TERM; httpd -f -p 8888 -h $HOME/www & wait
+"""
 
 
 class Calls(Connection):
@@ -90,9 +98,8 @@ def pod(connection: Connection, wanted: Workload) -> dict[str, Any] | None:
     return get(connection, f"/api/v1/namespaces/{wanted.namespace}/pods/{wanted.name}-0")
 
 
-def test_a_session_runs_pauses_resumes_and_goes_and_its_claim_stays(
-    driver: KubernetesDriver, connection: Connection, namespace: str
-) -> None:
+def walk(driver: KubernetesDriver, connection: Connection, namespace: str) -> None:
+    """A session's whole life. ``connection`` looks at what the driver has done."""
     wanted = workload(namespace, init_scripts=(InitScript("Say hello", "cat /opt/slipway/motd && echo kept > $HOME/note"),))
     driver.apply(wanted)
     ready = wait(lambda: (seen := driver.observe(namespace, wanted.name)).ready and seen, "ready")
@@ -115,6 +122,114 @@ def test_a_session_runs_pauses_resumes_and_goes_and_its_claim_stays(
     assert get(connection, claim) is not None
     driver.delete_claim(namespace, f"home-{wanted.name}")
     wait(lambda: get(connection, claim) is None, "the claim is deleted")
+
+
+def test_a_session_runs_pauses_resumes_and_goes_and_its_claim_stays(
+    driver: KubernetesDriver, connection: Connection, namespace: str
+) -> None:
+    walk(driver, connection, namespace)
+
+
+def test_the_shipped_rights_are_enough_for_a_sessions_whole_life(connection: Connection, bind: Bind) -> None:
+    bind(shipped())
+    app, name, stop = KubernetesDriver("app", context="app"), f"a-{uuid.uuid4().hex[:10]}", threading.Event()
+    wait(lambda: app.health().ok, "the rights are there")
+    try:
+        for limits in ({"sessions": 2, "storage": "1Gi"}, {"storage": "2Gi"}, {}):
+            app.ensure_namespace(Namespace(name=name, workspace=name, **limits))  # type: ignore[arg-type]
+        walk(app, connection, name)
+        assert next(app.watch(stop), None) is None  # it follows: an error would be raised
+    finally:
+        stop.set()
+        connection.delete(f"/api/v1/namespaces/{name}")
+
+
+def test_the_log_of_the_run_before_a_restart_is_kept(driver: KubernetesDriver, connection: Connection, namespace: str) -> None:
+    once = "test -f $HOME/once || { touch $HOME/once; echo the first; exit 3; }; echo the second;"
+    wanted = workload(namespace, command=("sh", "-c", once + SERVE))
+    driver.apply(wanted)
+    ready = wait(lambda: (seen := driver.observe(namespace, wanted.name)).ready and seen, "ready after a crash")
+    assert ready.restarts == 1
+    assert driver.logs(namespace, wanted.name).splitlines()[0] == "the second"
+    assert driver.logs(namespace, wanted.name, previous=True).splitlines() == ["the first"]
+    assert driver.logs(namespace, wanted.name, tail=1) == "hello of top-secret\n"
+
+
+def test_the_log_of_an_init_script_that_fails_is_the_sessions(driver: KubernetesDriver, namespace: str) -> None:
+    scripts = (InitScript("Fine", "echo all is well"), InitScript("Fetch data", "echo there is no such dataset; exit 3"))
+    wanted = workload(namespace, init_scripts=scripts)
+    driver.apply(wanted)
+    seen = wait(lambda: (now := driver.observe(namespace, wanted.name)).reason == "InitScriptFailed" and now, "a failure")
+    assert "The init script “fetch-data” ended with exit code 3" in seen.message
+    assert driver.logs(namespace, wanted.name) == "there is no such dataset\n"
+
+
+def test_a_quota_refuses_another_claim_but_not_one_that_exists(driver: KubernetesDriver, connection: Connection, namespace: str) -> None:
+    driver.ensure_namespace(Namespace(name=namespace, workspace=namespace, sessions=1, storage="1Gi"))
+    quota = f"/api/v1/namespaces/{namespace}/resourcequotas/slipway"
+    wait(lambda: connection.call("GET", quota).get("status", {}).get("hard"), "the quota counts")
+    first, second = paused_elsewhere(namespace), paused_elsewhere(namespace)
+    driver.apply(first)
+    wait(lambda: connection.call("GET", quota)["status"]["used"]["requests.storage"] == "1Gi", "the claim is counted")
+    with pytest.raises(ClusterError) as refused:
+        driver.apply(second)
+    assert refused.value.reason == "QuotaExceeded" and refused.value.retryable
+    assert "requested: requests.storage=1Gi, used: requests.storage=1Gi, limited: requests.storage=1Gi" in str(refused.value)
+    for claim in first.claims:
+        driver.ensure_claim(namespace, claim)
+    driver.apply(replace(first, generation=2))
+
+    driver.apply(replace(second, claims=(), mounts=()))
+    seen = wait(lambda: (now := driver.observe(namespace, second.name)).reason and now, "no second pod")
+    assert (seen.reason, seen.failed) == ("QuotaExceeded", False) and "pods=1" in seen.message
+
+
+class Meddled(Calls):
+    """Somebody writes to the StatefulSet between the driver's read and its write: the first time, or every time."""
+
+    def __init__(self, context: str, times: int) -> None:
+        super().__init__(context)
+        self.times = times
+
+    def _request(self, method: str, path: str, *args: Any, **options: Any) -> Any:
+        if method in ("PATCH", "DELETE") and "/statefulsets/" in path and self.times:
+            self.times -= 1
+            note = {"metadata": {"annotations": {"example.com/at": uuid.uuid4().hex}}}
+            Connection(self.context).call("PATCH", path, body=note, content_type="application/merge-patch+json")
+        return super()._request(method, path, *args, **options)
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume", "remove"])
+def test_a_write_that_somebody_came_before_is_made_again(
+    driver: KubernetesDriver, connection: Connection, namespace: str, verb: str
+) -> None:
+    wanted = paused_elsewhere(namespace)
+    driver.apply(wanted)
+    calls = Meddled(connection.context, times=1)
+    disturbed = KubernetesDriver("test", connection=calls)
+    actions = {
+        "pause": lambda: disturbed.pause(namespace, wanted.name, 2),
+        "resume": lambda: disturbed.apply(replace(wanted, generation=2, revision=2, claims=())),
+        "remove": lambda: disturbed.remove(namespace, wanted.name, 2),
+    }
+    actions[verb]()
+    assert len([call for call in calls.made if call.startswith("GET") and "/statefulsets/" in call]) == 2
+    found = live(connection, wanted)
+    if verb == "remove":
+        assert found is None or found["metadata"].get("deletionTimestamp")
+    else:
+        assert found and found["metadata"]["annotations"][labels.GENERATION] == "2" and "example.com/at" in found["metadata"]["annotations"]
+        assert found["spec"]["replicas"] == int(verb == "resume")
+
+
+def test_a_write_that_is_always_disturbed_is_left_for_later(driver: KubernetesDriver, connection: Connection, namespace: str) -> None:
+    wanted = paused_elsewhere(namespace)
+    driver.apply(wanted)
+    with pytest.raises(ClusterError) as conflict:
+        KubernetesDriver("test", connection=Meddled(connection.context, times=99)).pause(namespace, wanted.name, 2)
+    assert conflict.value.retryable
+    found = live(connection, wanted)
+    assert found and found["spec"]["replicas"] == 1
 
 
 def test_a_first_launch_is_three_calls(namespace: str, connection: Connection) -> None:
