@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 from simple_history.models import HistoricalRecords
 
 from compute import clusters, validators
@@ -189,3 +190,65 @@ class SlurmCluster(models.Model):
 
     def __str__(self) -> str:
         return self.display_name
+
+
+class Scope(models.TextChoices):
+    """What a token may be used for. The user's own role still counts: a token never does more than its user may."""
+
+    READ = "read", "Read: see everything that you can see"
+    SESSIONS = "sessions", "Sessions: launch, open, pause, resume and delete your sessions"
+    VOLUMES = "volumes", "Volumes: create, trash, restore and purge volumes"
+    CATALOG = "catalog", "Catalog: import and export catalogs (staff)"
+    ADMIN = "admin", "Admin: secrets, webhooks and other people’s sessions (workspace admins)"
+
+
+class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
+    def kept(self) -> ApiTokenQuerySet:
+        """Those that were not revoked; some may have expired."""
+        return self.filter(revoked_at=None)
+
+
+class ApiToken(models.Model):
+    """A user's token for the API: ``slw_<public id>_<secret>``, of which only the secret's hash is stored.
+
+    ``workspaces`` counts only when ``is_limited``: a limited token whose workspaces are gone reaches none.
+    ``window`` and ``used`` count the requests of the running minute; with ``last_used_at`` they are one UPDATE per request.
+    """
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens")
+    public_id = models.CharField(max_length=16, unique=True, editable=False)
+    secret_hash = models.CharField(max_length=64, editable=False)
+    name = models.CharField(max_length=100)
+    scopes = models.JSONField(default=list)
+    is_limited = models.BooleanField(default=False, help_text="To the workspaces below; else all of the user's, also later ones.")
+    workspaces = models.ManyToManyField(Workspace, blank=True, related_name="api_tokens")
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField()
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    window = models.DateTimeField(null=True, blank=True, editable=False)
+    used = models.PositiveIntegerField(default=0, editable=False)
+    objects = ApiTokenQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-created_at", "-pk")
+        verbose_name = "API token"
+        constraints = [
+            models.UniqueConstraint(
+                fields=("user", "name"),
+                condition=Q(revoked_at=None),
+                name="apitoken_name_unique",
+                violation_error_message="You have a token of this name.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_expired(self) -> bool:
+        return self.expires_at <= timezone.now()
+
+    def allows(self, workspace: Workspace) -> bool:
+        """Whether the token reaches the workspace, if its user does. One query for a limited token."""
+        return not self.is_limited or self.workspaces.filter(pk=workspace.pk).exists()

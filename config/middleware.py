@@ -1,13 +1,33 @@
-"""Turns typed errors of services into pages."""
+"""What happens around every request: its id, and typed errors of services as pages."""
 
 from __future__ import annotations
 
+import re
+import uuid
 from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from compute.errors import Forbidden
+
+# What a proxy or a client may name a request: nothing that a log line or a header could be broken with.
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class RequestIdMiddleware:
+    """Sets ``request.request_id``: what ``X-Request-ID`` says, or a fresh one. The answer carries it back."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        given = request.headers.get("X-Request-ID", "")
+        request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        request.request_id = request_id  # type: ignore[attr-defined]
+        response = self.get_response(request)
+        response["X-Request-ID"] = request_id
+        return response
 
 
 class ForbiddenMiddleware:

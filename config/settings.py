@@ -74,6 +74,8 @@ INSTALLED_APPS = [
     "csp",
     "django_htmx",
     "django_q",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "rest_framework",
     "simple_history",
     "template_partials",
@@ -87,6 +89,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
 ]
 MIDDLEWARE = [
+    "config.middleware.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -214,7 +217,26 @@ Q_CLUSTER = {
 }
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 
-REST_FRAMEWORK = {"DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"]}
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "sessions.api.authentication.TokenAuthentication",
+        "sessions.api.authentication.BrowserAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated", "sessions.api.scopes.HasScope"],
+    "DEFAULT_PARSER_CLASSES": ["sessions.api.parsers.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_METADATA_CLASS": None,
+    "EXCEPTION_HANDLER": "sessions.api.problems.handle",
+    "URL_FORMAT_OVERRIDE": None,
+}
+SPECTACULAR_SETTINGS = {
+    "OAS_VERSION": "3.1.1",
+    "TITLE": "Slipway API",
+    "VERSION": "1",
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+}
+SLIPWAY_API_RATE = positive("SLIPWAY_API_RATE", 600)  # requests per minute and token
 
 SLIPWAY_CURRENCY = os.environ.get("SLIPWAY_CURRENCY", "$")  # environ would take "$" for a reference
 SLIPWAY_TRASH_DAYS = positive("SLIPWAY_TRASH_DAYS", 14)

@@ -16,6 +16,7 @@ urlpatterns = [
     path("w/<slug:workspace>/", include("storage.urls")),
     path("w/<slug:workspace>/sessions/", include("sessions.urls")),
     path("gateway/", include("sessions.gateway_urls")),
+    path("api/v1/", include("sessions.api.urls")),
 ]
 handler400 = "config.views.bad_request"
 handler404 = "config.views.not_found"

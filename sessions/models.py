@@ -333,3 +333,22 @@ class ClusterReport(models.Model):
 
     def __str__(self) -> str:
         return f"Report on {self.cluster}"
+
+
+class IdempotencyRecord(models.Model):
+    """The answer to a create that came with an ``Idempotency-Key``, written in the transaction of its effect.
+
+    ``fingerprint`` is of the request's method, path and body; ``answer`` is empty only inside that transaction.
+    """
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64)
+    answer = EncryptedJSONField(default=dict)
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=("user", "key"), name="idempotency_key_unique")]
+
+    def __str__(self) -> str:
+        return self.key

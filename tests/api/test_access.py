@@ -1,0 +1,146 @@
+"""Who may do what over the API, with which token. An operation of the schema that ``MATRIX`` does not list fails."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from compute import tokens
+from compute.models import ApiToken, Membership, Scope, Workspace
+from presets.models import Preset
+from sessions.api.schema import description
+from tests.api.conftest import Answer, Api
+from tests.api.test_schema import operations
+from tests.config.authorization_cast import World, build, ledger, undone
+from tests.conftest import Cast
+from tests.fakes import FakeDriver
+
+PEOPLE = ("outsider", "viewer", "member", "admin", "owner")
+# The things are the owner's, who is a member; ``member`` is a colleague; ``admin`` is of the workspace. Scopes: those of which
+# a token needs one. Then the status for each person who is signed in with a browser; an error changes nothing.
+MATRIX = """
+me_get                  any                  200   200   200   200   200
+tokens_list             any                  200   200   200   200   200
+tokens_create           browser              201   201   201   201   201
+tokens_get              any                  404   404   404   404   200
+tokens_revoke           browser              404   404   404   404   204
+workspaces_list         any                  200   200   200   200   200
+workspaces_get          any                  404   200   200   200   200
+"""
+ROWS = {row[0]: row for row in (line.split() for line in MATRIX.splitlines() if line)}
+SCOPES = {name: {"any": set(Scope.values), "browser": set()}.get(row[1], set(row[1].split(","))) for name, row in ROWS.items()}
+EXPECTED = {name: dict(zip(PEOPLE, map(int, row[2:]), strict=True)) for name, row in ROWS.items()}
+DECLARED = {declared["operationId"]: (path, method, declared) for path, method, declared in operations()}
+
+BODIES: dict[str, Any] = {
+    "tokens_create": {"name": "fresh", "scopes": ["read"]},
+}
+
+
+@pytest.fixture
+def world(cast: Cast, workspace: Workspace, preset: Preset, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> World:
+    tokens.create_token(cast.owner, name="owned", scopes=["read"])
+    return build(cast, workspace, driver, monkeypatch)
+
+
+def things(world: World, name: str) -> dict[str, str]:
+    """What stands in the operation's address."""
+    token = ApiToken.objects.get(name="owned")
+    return {"workspace": "research", "token": token.public_id}
+
+
+def call(world: World, name: str, client: Api, workspace: str = "") -> Answer:
+    path, method, _ = DECLARED[name]
+    places = {**things(world, name), **({"workspace": workspace} if workspace else {})}
+    url = re.sub(r"{(\w+)}", lambda place: str(places[place[1]]), path)
+    return client.send(method, url, BODIES.get(name, {}) if method in ("post", "put", "patch") else BODIES.get(name))
+
+
+def browser(world: World, person: str, **options: Any) -> Api:
+    return Api(client=world.client(person, **options))
+
+
+@pytest.fixture
+def token(world: World) -> Callable[..., Api]:
+    def make(who: str, *scopes: str, workspaces: list[str] | None = None) -> Api:
+        new = tokens.create_token(getattr(world.cast, who), name=f"t{ApiToken.objects.count()}", scopes=scopes, workspaces=workspaces)
+        return Api({"Authorization": f"Bearer {new.plain}"})
+
+    return make
+
+
+def test_every_operation_is_listed() -> None:
+    assert set(DECLARED) == set(ROWS), "Say in MATRIX who may do it, and with which scope."
+    assert {name: set(declared["x-required-scope"]) for name, (_, _, declared) in DECLARED.items()} == SCOPES
+
+
+@pytest.mark.parametrize("name", sorted(ROWS))
+def test_a_token_needs_one_of_the_scopes(world: World, name: str, token: Callable[..., Api]) -> None:
+    clients = {scope: token("owner", scope) for scope in Scope.values}
+    lacking = "browser_only" if not SCOPES[name] else "scope_missing"
+    for scope, client in clients.items():
+        with ledger() as book, undone(book):
+            answer = call(world, name, client)
+            refused = answer.status == 403 and answer.code == lacking
+            assert refused == (scope not in SCOPES[name]), (scope, answer.status)
+
+
+@pytest.mark.parametrize("name", sorted(ROWS))
+def test_each_person_gets_what_the_matrix_says(world: World, name: str) -> None:
+    found: dict[str, int] = {}
+    for person in PEOPLE:
+        client = browser(world, person)
+        with ledger() as book, undone(book):
+            answer = call(world, name, client)
+            found[person] = answer.status
+            outcome = book.outcome(answer.response)
+            assert answer.status < 400 or outcome == str(answer.status), outcome
+    assert found == EXPECTED[name]
+
+
+@pytest.mark.parametrize("name", sorted(ROWS))
+def test_nobody_gets_in_without_signing_in(world: World, name: str) -> None:
+    with ledger() as book:
+        answer = call(world, name, Api())
+        assert (answer.status, answer.code) == (401, "not_authenticated")
+        assert book.outcome(answer.response) == "401"
+
+
+INSIDE = sorted(name for name, (path, _, _) in DECLARED.items() if "{workspace}" in path)
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_a_token_reaches_no_other_workspace(world: World, name: str, token: Callable[..., Api]) -> None:
+    Membership.objects.create(user=world.cast.owner, workspace=Workspace.objects.get(name="other"), role="admin")
+    client = token("owner", *Scope.values, workspaces=["other"])
+    with ledger() as book:
+        answer = call(world, name, client)
+        assert answer.status == (403 if not SCOPES[name] else 404)
+        book.written = False  # the token's last use
+    assert ApiToken.objects.filter(last_used_at__isnull=False).count() == 1
+
+
+@pytest.mark.parametrize("name", [name for name in INSIDE if DECLARED[name][0].count("{") > 1])
+def test_what_belongs_to_another_workspace_is_not_found_through_ones_own(world: World, name: str) -> None:
+    with ledger() as book:
+        answer = call(world, name, browser(world, "outsider"), workspace="other")
+        assert (answer.status, book.outcome(answer.response)) == (404, "404")
+
+
+@pytest.mark.parametrize("name", sorted(name for name, (_, method, _) in DECLARED.items() if method != "get"))
+def test_no_write_is_taken_from_a_browser_without_its_csrf_token(world: World, name: str) -> None:
+    with ledger() as book:
+        answer = call(world, name, browser(world, "owner", enforce_csrf_checks=True))
+        assert (answer.code, book.outcome(answer.response)) == ("csrf_failed", "403")
+
+
+def test_other_methods_are_not_allowed(world: World) -> None:
+    client = browser(world, "admin")
+    for path, methods in description()["paths"].items():
+        url = re.sub(r"{\w+}", "x", path)
+        for method in {"get", "post", "put", "patch", "delete", "options", "trace"} - methods.keys():
+            answer = client.send(method, url)
+            assert (answer.status, answer.code) == (405, "method_not_allowed"), (method, url)
