@@ -1,4 +1,4 @@
-// The session pages' comforts: ticking times, a log that stays at its end, and focus that is never lost to a swap.
+// The session pages' comforts: ticking times, a log and events that stay where they are read, and focus that is never lost to a swap.
 (() => {
   "use strict";
 
@@ -16,23 +16,28 @@
     }
   }, 1000);
 
-  // --- The log shows its end, unless the reader has scrolled up -----------------------------------------------------
-  let readAt = null;
+  // --- A log shows its end and events their newest, unless the reader has scrolled: then what is read stays in place ---
+  let logFromTop = null;
+  let eventsFromEnd = null; // new ones come on top
 
   document.addEventListener("htmx:beforeSwap", (event) => {
-    const log = event.detail.target?.id === "log" ? event.detail.target.querySelector("[data-log]") : null;
-    const atEnd = !log || log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-    readAt = atEnd ? null : log.scrollTop;
+    if (event.detail.target?.id !== "log") return;
+    const log = event.detail.target.querySelector("[data-log]");
+    const events = event.detail.target.querySelector("[data-events]");
+    logFromTop = log && log.scrollHeight - log.scrollTop - log.clientHeight >= 40 ? log.scrollTop : null;
+    eventsFromEnd = events && events.scrollTop > 0 ? events.scrollHeight - events.scrollTop : null;
   });
 
-  function showEnd() {
+  function showWhatWasRead() {
     const log = document.querySelector("[data-log]");
-    if (log) log.scrollTop = readAt ?? log.scrollHeight;
+    const events = document.querySelector("[data-events]");
+    if (log) log.scrollTop = logFromTop ?? log.scrollHeight;
+    if (events && eventsFromEnd !== null) events.scrollTop = events.scrollHeight - eventsFromEnd;
   }
 
   // --- Focus: the button that was pressed is gone after its swap; go on from the nearest thing that stayed -----------
   document.addEventListener("htmx:afterSettle", (event) => {
-    if (event.detail.target?.id === "log") showEnd();
+    if (event.detail.target?.id === "log") showWhatWasRead();
     const pressed = event.detail.requestConfig?.elt;
     if (!(pressed instanceof HTMLFormElement) || pressed.method !== "post" || document.activeElement !== document.body) return;
     const host = pressed.querySelector("button[id]")?.id.replace(/^[a-z]+-/, "");
@@ -40,5 +45,5 @@
     next?.focus({ preventScroll: true });
   });
 
-  showEnd();
+  showWhatWasRead();
 })();
