@@ -53,8 +53,8 @@ class ClusterAdmin(CatalogAdmin):
         if change and "context" in form.changed_data and obj.workspaces.exists():
             messages.warning(
                 request,
-                f"{obj} is reached in another way now. It must be the same cluster: sessions and volumes that are not there "
-                "are shown as lost. If it is another one, put the old context back and add a cluster instead.",
+                f"{obj} is reached in another way now. It must be the same cluster: in another one, sessions start again on new, "
+                "empty volumes. If it is another one, put the old context back and add a cluster instead.",
             )
 
 
