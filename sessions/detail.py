@@ -27,6 +27,8 @@ from sessions.status import QUEUED, STEP_LABELS
 from storage.models import Volume
 
 ACTIVITY_SIZE = 15
+SOON = 1  # seconds between the looks of a page whose session moves
+SELDOM = 10  # of one that runs, or has failed: its cluster may have news
 VERBS = {
     "launch": "launched it",
     "pause": "asked to pause it",
@@ -113,6 +115,13 @@ class Detail:
         if self._restated or not session.steps:
             return [StepRow(label, StepState.WAITING) for label in STEP_LABELS.values()]
         return [_step(step) for step in session.steps]
+
+    @property
+    def look_again(self) -> int:
+        """After how many seconds the page asks what is new. 0: nothing will be, by itself."""
+        if self.session.is_moving:
+            return SOON
+        return SELDOM if self.session.desired == Desired.RUNNING else 0
 
     @cached_property
     def mark(self) -> str:

@@ -35,9 +35,16 @@
     if (events && eventsFromEnd !== null) events.scrollTop = events.scrollHeight - eventsFromEnd;
   }
 
+  // What ended a session stands at the end of its last lines.
+  function showTheEnd() {
+    for (const lines of document.querySelectorAll("[data-log-end]")) lines.scrollTop = lines.scrollHeight;
+  }
+  showTheEnd();
+
   // --- Focus: the button that was pressed is gone after its swap; go on from the nearest thing that stayed -----------
   document.addEventListener("htmx:afterSettle", (event) => {
     if (event.detail.target?.id === "log") showWhatWasRead();
+    if (event.detail.target?.id === "live") showTheEnd();
     const pressed = event.detail.requestConfig?.elt;
     if (!(pressed instanceof HTMLFormElement) || pressed.method !== "post" || document.activeElement !== document.body) return;
     const host = pressed.querySelector("button[id]")?.id.replace(/^[a-z]+-/, "");

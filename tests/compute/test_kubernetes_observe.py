@@ -207,6 +207,11 @@ UNBOUND = condition(
 )
 PULL_FAILED = "Failed to pull image: not found"
 LOOP = waiting("CrashLoopBackOff", "back-off 40s")
+RUNC = 'failed to create task: runc create failed: unable to start container process: exec: "jupyter": not found in $PATH: unknown'
+NO_PROGRAM = {
+    "terminated": {"exitCode": 128, "reason": "StartError", "startedAt": "1970-01-01T00:00:00Z", "finishedAt": text(51), "message": RUNC}
+}
+NOT_FOUND = 'The container can\'t be started: exec: "jupyter": not found in $PATH. Choose another image'
 
 
 @pytest.mark.parametrize(
@@ -214,6 +219,7 @@ LOOP = waiting("CrashLoopBackOff", "back-off 40s")
     [
         (seen(pod(conditions=(UNSCHEDULED,), node="")), "Unschedulable", "awww", NOBODY),
         (seen(pod(conditions=(NO_CLAIM,), node=""), claims={}), "ClaimMissing", "wwaw", "does not exist"),
+        (seen(pod(conditions=(UNBOUND,), node="")), "Scheduling", "awww", "Waiting for the scheduler."),
         (seen(pod(conditions=(UNBOUND,), node=""), claims=claim("Pending")), "ClaimNotBound", "wwaw", "Waiting for storage"),
         (
             seen(
@@ -292,6 +298,9 @@ def test_what_still_may_come_right_is_pending(observed: Observation, reason: str
             "exit code 1",
         ),
         (seen(pod(container(run(50, 51, 137, "OOMKilled"), restarts=2)), now=60), "OOMKilled", "dddf", "bigger pod size"),
+        (seen(pod(container(LOOP, restarts=3, last=NO_PROGRAM)), now=60), "StartError", "dddf", NOT_FOUND),
+        (seen(pod(container(NO_PROGRAM, restarts=3)), now=60), "StartError", "dddf", NOT_FOUND),
+        (seen(pod(container(waiting("RunContainerError", RUNC), restarts=3, last=NO_PROGRAM)), now=60), "StartError", "dddf", NOT_FOUND),
         (
             seen(pod(container(waiting("PodInitializing")), init=(container(LOOP, name="init-0-setup", restarts=2, last=run(5, 6, 7)),))),
             "InitScriptFailed",

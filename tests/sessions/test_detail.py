@@ -49,9 +49,9 @@ def page(client: Client, session: Session, query: str = "") -> str:
     return response.content.decode()
 
 
-def poll(client: Client, session: Session) -> str | None:
-    """Where the page asks for what is new; None when it does not."""
-    found = re.search(r'id="live" hx-get="([^"]+)" hx-trigger="every 1s"', page(client, session))
+def poll(client: Client, session: Session, every: str = "1s") -> str | None:
+    """Where the page asks for what is new; None when it does not (as often)."""
+    found = re.search(rf'id="live" hx-get="([^"]+)" hx-trigger="every {every}"', page(client, session))
     return found.group(1) if found else None
 
 
@@ -165,8 +165,16 @@ def test_a_catalog_change_shows_as_pending_until_the_next_resume(cast: Cast, ses
 # Living parts
 
 
-def test_a_settled_session_is_not_polled(cast: Cast, session: Session) -> None:
+def test_a_session_at_rest_is_not_polled(cast: Cast, session: Session) -> None:
+    settle(session, phase=Phase.PAUSED, desired=Desired.PAUSED)
+    assert poll(cast.client("owner"), session, r"\d+s") is None
+
+
+@pytest.mark.parametrize("phase", [Phase.RUNNING, Phase.FAILED])
+def test_one_that_its_cluster_may_have_news_of_is_seldom_polled(cast: Cast, session: Session, phase: str) -> None:
+    settle(session, phase=phase)
     assert poll(cast.client("owner"), session) is None
+    assert poll(cast.client("owner"), session, "10s")
 
 
 def test_a_poll_gets_nothing_until_something_changes_then_the_new_state_with_its_button(cast: Cast, session: Session) -> None:
@@ -179,7 +187,7 @@ def test_a_poll_gets_nothing_until_something_changes_then_the_new_state_with_its
     settle(session, phase=Phase.RUNNING)
     response = client.get(address, headers=HTMX)
     text = response.content.decode()
-    assert 'hx-trigger="every' not in text, "a settled page asks no more"
+    assert 'hx-trigger="every 10s' in text, "a settled page asks seldom"
     assert re.search(r'id="session-actions" hx-swap-oob="true"', text)
     assert f"/{session.host}/open/" in text
     assert "session-changed" in response["HX-Trigger"]

@@ -293,7 +293,8 @@ def _ended(raw: Raw | None) -> Ended | None:
 
 
 def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
+    """Of a run that never began, container runtimes say that it did in 1970."""
+    return datetime.fromisoformat(text) if text and not text.startswith("1970-") else None
 
 
 def _number(text: str | None) -> int:

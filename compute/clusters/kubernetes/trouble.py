@@ -24,6 +24,8 @@ LONG_RUN = timedelta(minutes=10)
 YOUNG_RUN = timedelta(seconds=30)
 
 PULLING = {"ErrImagePull", "ImagePullBackOff", "ImageInspectError", "ErrImageNeverPull", "RegistryUnavailable", "SignatureValidationFailed"}
+# What runtimes say of a program that can't even be started.
+START_ERRORS = {"StartError", "ContainerCannotRun"}
 REFUSED_CONTAINER = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "PreCreateHookError", "PostStartHookError"}
 PODS_OWN_ENDS = {"Evicted": "The node ran short of something and ended the session."}
 # What a user can do about what is final.
@@ -137,6 +139,8 @@ def _claims(case: Case) -> Trouble | None:
                 return Trouble(Step.STORAGE, "ClaimNotBound", f"There is no storage for the volume claim {name} yet: {event.message}")
             if "unbound immediate" in said:
                 return Trouble(Step.STORAGE, "ClaimNotBound", f"Waiting for storage for the volume claim {name}.")
+    if "unbound immediate" in said:  # they are bound: the scheduler has yet to look again
+        return Trouble(Step.COMPUTE, "Scheduling", "Waiting for the scheduler.")
     return None
 
 
@@ -186,13 +190,15 @@ def _init(case: Case) -> Trouble | None:
 
 def _refused_container(case: Case) -> Trouble | None:
     for container in case.pod.init + case.pod.containers:
-        if container.waiting in REFUSED_CONTAINER:
+        run = _failed_run(container)
+        never_began = run is not None and run.reason in START_ERRORS and not container.started
+        if container.waiting in REFUSED_CONTAINER or never_began:
             since = _waiting_since(case.pod)
             final = (since is not None and case.at - since >= PATIENCE) or container.restarts >= CRASHES
-            words = container.message or (container.last.message if container.last else "") or container.waiting
-            return Trouble(
-                Step.SERVER, container.waiting, _advised(f"The container can't be started: {words}", final, ANOTHER_IMAGE), final
-            )
+            words = container.message if container.waiting in REFUSED_CONTAINER else ""
+            words = _plain(words or (run.message if run else "") or container.waiting)
+            reason = "StartError" if never_began or container.waiting == "RunContainerError" else container.waiting
+            return Trouble(Step.SERVER, reason, _advised(f"The container can't be started: {words}", final, ANOTHER_IMAGE), final)
     return None
 
 
@@ -243,6 +249,11 @@ CHECKS: tuple[Callable[[Case], Trouble | None], ...] = (
 )
 
 
+def _plain(words: str) -> str:
+    """What a runtime says at the end of a chain of its parts' names."""
+    return words.rpartition("unable to start container process: ")[2].removesuffix(": unknown")
+
+
 def _advised(words: str, final: bool, advice: str) -> str:
     """A cluster's words often end without a full stop."""
     return f"{words.rstrip().rstrip('.')}. {advice}" if final else words
@@ -265,5 +276,5 @@ def _waiting_since(pod: Pod) -> datetime | None:
 def _how(run: Ended) -> str:
     if run.reason == "OOMKilled":
         return "ran out of memory"
-    words = f" ({run.message})" if run.message and run.reason in ("ContainerCannotRun", "StartError") else ""
+    words = f" ({_plain(run.message)})" if run.message and run.reason in START_ERRORS else ""
     return f"ended with exit code {run.exit_code}{words}"
