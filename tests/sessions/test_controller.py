@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -16,7 +17,7 @@ from compute.clusters.base import ClusterError, Stop
 from compute.models import Cluster, Workspace
 from sessions import services, tasks
 from sessions.cluster_watch import ClusterWatch
-from sessions.controller import Controller
+from sessions.controller import LATE, Controller
 from sessions.models import Activity, Phase, Session
 from storage.models import Volume
 from tests.conftest import Cast
@@ -35,6 +36,8 @@ def rounds(controller: Controller, cluster: Cluster, driver: FakeDriver, monkeyp
     """Feed the controller what the fake cluster says now, and let it go round once; watch threads stay out of it."""
     monkeypatch.setattr(controller, "follow_clusters", lambda: None)
     monkeypatch.setattr("sessions.controller.TICK", 0.001)
+    for share in ("GATHER", "LOOK"):
+        monkeypatch.setattr(f"sessions.controller.{share}", 1.0)  # no round is put off
 
     def go() -> None:
         for observation in driver.observations.values():
@@ -197,6 +200,43 @@ def test_an_unreachable_cluster_makes_its_sessions_unknown_and_back(
     assert session.phase == Phase.RUNNING
 
 
+def test_the_sessions_of_a_cluster_that_goes_away_are_told_in_batches(
+    launch: Launch, reconciled: Any, controller: Controller, rounds: Any, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sessions.controller.BATCH", 2)
+    for number in range(3):
+        reconciled(launch(name=f"forecast-{number}"))
+    Session.objects.update(phase=Phase.RUNNING, status_generation=1)
+    watch = controller.watches[cluster.pk] = ClusterWatch(cluster, controller.inbox, controller.stop)
+
+    def told_in_each_round(phase: str) -> list[int]:
+        told = []
+        for _ in range(3):
+            controller.follow_outages()
+            told.append(Session.objects.filter(phase=phase).count())
+        return told
+
+    watch.unreachable_since = timezone.now() - timedelta(minutes=1)
+    assert told_in_each_round(Phase.UNKNOWN) == [2, 3, 3]
+    watch.unreachable_since = None
+    assert told_in_each_round(Phase.PENDING) == [2, 3, 3]
+
+
+def test_what_a_cluster_did_not_answer_is_tried_as_soon_as_it_answers(
+    launch: Launch, reconciled: Any, controller: Controller, rounds: Any, cluster: Cluster, driver: FakeDriver
+) -> None:
+    watch = controller.watches[cluster.pk] = ClusterWatch(cluster, controller.inbox, controller.stop)
+    driver.error = ClusterError("Unreachable", "Connection refused.")
+    session = reconciled(launch())
+    watch.unreachable_since = timezone.now()
+    OrmQ.objects.all().delete()
+    rounds()
+    assert not OrmQ.objects.exists()
+    watch.unreachable_since = None
+    rounds()
+    assert OrmQ.objects.get().task["args"] == (session.pk,)
+
+
 def test_a_row_that_no_key_can_read_stops_neither_the_controller_nor_the_worker(
     launch: Launch, reconciled: Any, observe: Any, rounds: Any
 ) -> None:
@@ -256,6 +296,26 @@ def test_what_comes_back_after_its_session_was_deleted_is_removed_again(
     driver.observations["research", session.host] = came_late
     rounds()
     assert driver.removed == [session.host]
+
+
+def test_what_came_late_and_can_not_be_seen_is_removed_when_nothing_is_on_its_way_any_more(
+    launch: Launch, cast: Cast, reconciled: Any, observe: Any, controller: Controller, rounds: Any, driver: FakeDriver, cluster: Cluster
+) -> None:
+    session = reconciled(launch())
+    host = session.host
+    services.delete(cast.owner, session)
+    observe(reconciled(session), exists=False, retained=False)
+    rounds()
+    OrmQ.objects.all().delete()
+    driver.removed.clear()
+    controller.remove_late(time.monotonic())
+    assert not OrmQ.objects.exists()
+    controller.remove_late(time.monotonic() + LATE)
+    task = OrmQ.objects.get().task
+    assert task["args"] == (cluster.pk, "research", host)
+    tasks.remove_again(*task["args"])
+    assert driver.removed == [host]
+    assert not controller.deleted
 
 
 def test_what_no_session_ever_owned_is_left_alone(observe: Any, launch: Launch, rounds: Any, driver: FakeDriver) -> None:

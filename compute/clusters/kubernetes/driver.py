@@ -3,7 +3,8 @@
 How a late call is told from a new one: the StatefulSet's GENERATION annotation is the newest that was asked for. Every call
 but a first launch reads it, and writes under the resource version that it read. A first launch (generation 1) reads nothing:
 it applies without force, and every later intent marks the annotation as another field manager's (``FENCE``), so that a
-first launch which comes late conflicts, and is then looked at like any other call.
+first launch which comes late conflicts, and is then looked at like any other call. Secrets, which Slipway may not read, are
+fenced by such a mark alone.
 """
 
 from __future__ import annotations
@@ -124,7 +125,8 @@ class KubernetesDriver:
     def _launch(self, workload: Workload) -> bool:
         """The first launch, without a read. False if there is something of this name that others have written, too."""
         try:
-            self._apply_secret(workload)
+            with _ours("Secret", workload.name):
+                self.connection.apply(_secret_path(workload.namespace, workload.name), objects.secret(workload), force=False)
             self.connection.apply(_statefulset_path(workload.namespace, workload.name), objects.statefulset(workload), force=False)
         except ApiError as error:
             if error.status in (409, 422):  # a foreign StatefulSet differs in what can't be changed
@@ -138,25 +140,35 @@ class KubernetesDriver:
         found = self._statefulset(workload.namespace, workload.name, workload.generation)
         built = objects.statefulset(workload)
         if found is None:
-            self._apply_secret(workload)
+            self._replace_secret(workload)
             self.connection.apply(path, built, force=False)
             return
         newest = max(workload.generation, _generation(found))
         version = self._mark(workload.namespace, workload.name, found, newest, {})
-        self._apply_secret(workload)
+        self._replace_secret(workload)
         built["metadata"]["annotations"][labels.GENERATION] = str(newest)
         built["metadata"]["resourceVersion"] = version
         self.connection.apply(path, built)
         self._end_old_pod(workload)
 
-    def _apply_secret(self, workload: Workload) -> None:
-        path = _secret_path(workload.namespace, workload.name)
-        try:
-            self.connection.apply(path, objects.secret(workload))
-        except ApiError as error:
-            if error.status == 422 and "type: Invalid" in str(error):
-                raise _taken("Secret", workload.name) from error
-            raise
+    def _replace_secret(self, workload: Workload) -> None:
+        """Write over the Secret. Slipway may not read it, so the generation is marked blindly: what comes late then conflicts."""
+        path, built = _secret_path(workload.namespace, workload.name), objects.secret(workload)
+        mark = {"type": objects.SECRET_TYPE, "metadata": {"annotations": {labels.GENERATION: str(workload.generation)}}}
+        with _ours("Secret", workload.name):
+            try:
+                self.connection.call("PATCH", path, query={"fieldManager": FENCE}, body=mark, content_type=MERGE, accept=METADATA)
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+            try:
+                self.connection.apply(path, built, force=False)
+            except ApiError as error:
+                if error.status != 409:
+                    raise
+                # Somebody has edited it, or it bears a newer mark: then so does the StatefulSet, which can be read.
+                self._statefulset(workload.namespace, workload.name, workload.generation)
+                self.connection.apply(path, built)
 
     def _mark(self, namespace: str, name: str, found: Json, generation: int, change: Json) -> str:
         """Put the generation (and ``change``) on the StatefulSet that was read; its new resource version."""
@@ -208,6 +220,17 @@ class KubernetesDriver:
             if error.namespace_missing or error.reason == "NamespaceTerminating":
                 self._guards.forget(namespace)
             raise
+
+
+@contextmanager
+def _ours(kind: str, name: str) -> Iterator[None]:
+    """An object whose type is not the one that Slipway gives it is somebody else's."""
+    try:
+        yield
+    except ApiError as error:
+        if error.status == 422 and "type: Invalid" in str(error):
+            raise _taken(kind, name) from error
+        raise
 
 
 def _until_undisturbed(write: Callable[[], None]) -> None:

@@ -21,7 +21,7 @@ from compute.clusters.kubernetes.records import Event, Key
 WATCH_SECONDS = 10
 GRACE_SECONDS = 5.0
 RELIST_SECONDS = 600.0
-LONGEST_BACKOFF = 4.0
+LONGEST_BACKOFF = 2.0
 GONE = 410
 log = logging.getLogger(__name__)
 

@@ -14,6 +14,8 @@ from sessions.controller import lead
 class Command(BaseCommand):
     help = "Watches the clusters, writes the status of sessions, and sweeps what is due. One leads, others wait in reserve."
 
+    requires_system_checks = []  # `run_all` and `check` make them; a controller that is started again must be quick
+
     def handle(self, **_: Any) -> None:
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
