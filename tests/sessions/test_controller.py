@@ -36,8 +36,6 @@ def rounds(controller: Controller, cluster: Cluster, driver: FakeDriver, monkeyp
     """Feed the controller what the fake cluster says now, and let it go round once; watch threads stay out of it."""
     monkeypatch.setattr(controller, "follow_clusters", lambda: None)
     monkeypatch.setattr("sessions.controller.TICK", 0.001)
-    for share in ("GATHER", "LOOK"):
-        monkeypatch.setattr(f"sessions.controller.{share}", 1.0)  # no round is put off
 
     def go() -> None:
         for observation in driver.observations.values():
