@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,20 @@ from compute.models import Cluster, ComputePool, Membership, Role, Workspace
 from presets.models import Image, PodSize, Preset
 from storage.models import SecretsBundle, Volume
 from tests.fakes import FakeDriver
+
+
+def asks_a_database(item: pytest.Item) -> bool:
+    """Whether it can: pytest-django lets nobody ask who did not say so."""
+    fixtures = {"db", "transactional_db"}.intersection(getattr(item, "fixturenames", ()))
+    return bool(fixtures) or any(item.get_closest_marker(name) for name in ("django_db", "own_database"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(here).parts[0] not in ("live", "cluster") and not asks_a_database(item):
+            item.add_marker("no_database")
 
 
 @pytest.fixture(autouse=True)

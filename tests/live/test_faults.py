@@ -35,6 +35,7 @@ from tests.live.faults.lab import GONE, HELD_ROW, LOST_TASK, SOON, Lab, Subject,
 from tests.stack import Stack
 
 RUNNING, PAUSED, FAILED = Phase.RUNNING, Phase.PAUSED, Phase.FAILED
+STOPPED = 10.0  # within how many seconds all of Slipway stops
 PROGRAMS = ("worker", "controller", "web", "relay", "nginx")
 
 
@@ -278,7 +279,7 @@ def test_a_clock_that_jumps_an_hour_changes_nothing_but_seconds(lab: Lab, clock:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
-def test_sessions_outlive_slipway_and_are_found_again(lab: Lab, number: signal.Signals) -> None:
+def test_sessions_outlive_slipway_and_are_found_again_and_nothing_else_does(lab: Lab, number: signal.Signals) -> None:
     stack = lab.stack
     assert stack.process is not None
     jupyter = lab.launch("jupyter", preset="jupyterlab")
@@ -286,15 +287,16 @@ def test_sessions_outlive_slipway_and_are_found_again(lab: Lab, number: signal.S
     lab.reach({"jupyter": RUNNING}, SOON)
     (crashing,) = lab.launch_all("crashing")
     programs = psutil.Process(stack.process.pid).children(recursive=True)
+    assert len(programs) >= 10
     mains = [jupyter.main, lab["running"].main]
     os.kill(stack.process.pid, number)
-    stack.process.wait(30)
-    _, alive = psutil.wait_procs(programs, timeout=15)
+    stack.process.wait(STOPPED)
+    _, alive = psutil.wait_procs(programs, timeout=STOPPED)
     assert alive == []
     assert all(one is not None and one.alive() for one in mains)
     crashing.kill_ide()
     lab.launch("meanwhile")  # as a colleague's web on another machine would
-    stack.start()
+    stack.start()  # on the same port, with the same data
     lab["starting"].release()
     wanted |= {"jupyter": RUNNING, "meanwhile": RUNNING, "crashing": FAILED}
     lab.reach(wanted, SOON, f"Slipway {number.name}")

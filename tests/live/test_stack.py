@@ -1,11 +1,9 @@
-"""Whatever of Slipway is killed comes back, and nothing of it outlives it."""
+"""Whatever part of Slipway is killed comes back, and nothing of it outlives it. (All of it at once: test_faults.py.)"""
 
 from __future__ import annotations
 
-import os
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import psutil
 import pytest
@@ -89,33 +87,3 @@ def test_a_busy_queue_is_no_reason_to_start_the_worker_again(stack: Stack) -> No
     tasks_are_done(90)
     (after,) = psutil.Process(stack.pid("worker")).children()
     assert after == before
-
-
-@pytest.fixture(scope="module")
-def spare(_live_alone: None) -> Iterator[Stack]:
-    """A stack of this module's own, to stop and to kill."""
-    with Stack(images=()) as stack:
-        yield stack
-
-
-def test_a_stopped_runner_leaves_nothing_within_seconds(spare: Stack) -> None:
-    assert spare.process is not None
-    programs = psutil.Process(spare.process.pid).children(recursive=True)
-    assert len(programs) >= 10
-    started = time.monotonic()
-    spare.stop()
-    assert time.monotonic() - started < 10
-    assert not [program for program in programs if is_alive(program)]
-
-
-def test_nothing_outlives_a_runner_that_is_killed(spare: Stack) -> None:
-    if spare.process is None:
-        spare.start()
-    assert spare.process is not None
-    runner = psutil.Process(spare.process.pid)
-    programs = runner.children(recursive=True)
-    os.kill(runner.pid, signal.SIGKILL)
-    spare.process.wait()
-    _, alive = psutil.wait_procs(programs, timeout=15)
-    assert not alive
-    spare.start()  # on the same port, with the same data

@@ -274,42 +274,6 @@ def test_an_expired_sign_in_loses_nothing_and_launches_nothing(page_as: Callable
     assert not Session.objects.filter(workspace=workspace).exists()
 
 
-# What it launches
-
-
-def test_two_tabs_keep_to_themselves_a_double_click_launches_once_and_a_get_never(start: START, workspace: Workspace) -> None:
-    first = start()
-    second = Wizard(first.page.context.new_page(), workspace).start()
-    first.page.locator("#id_home-size, #id_name").first.fill("tab-one")
-    first.to("storage")
-    assert second.answers()["name"] == ["jupyterlab-1"]
-    second.to("compute")
-    second.choose("pod_size", "medium")
-    for path in ("storage/", "storage/?intent=launch", "preset/?intent=launch"):
-        first.page.goto(first.page.url.partition("/storage/")[0] + "/" + path)
-    assert not Session.objects.filter(workspace=workspace).exists()
-
-    first.page.goto(first.page.url.replace("/preset/", "/storage/"))
-    storage = first.page.url
-    first.launch_button.dblclick()
-    first.page.wait_for_url(re.compile(r"/sessions/tab-one-[a-z0-9]{6}/$"))
-    assert [session.name for session in Session.objects.filter(workspace=workspace)] == ["tab-one"]
-    first.page.goto(storage)  # the draft that was launched leads to its session
-    expect(first.page).to_have_url(re.compile(r"/sessions/tab-one-[a-z0-9]{6}/$"))
-
-    expect(second.page.locator("#id_pod_size-medium")).to_be_checked()
-    second.next()
-    second.expect_step("storage")
-    Session.objects.filter(workspace=workspace).update(name="jupyterlab-1")  # the name that this tab was offered is taken now
-    second.back()
-    second.expect_step("compute")
-    second.back()
-    second.expect_step("preset")
-    expect(second.page.locator("#id_name")).to_have_value("jupyterlab-2")
-    first.page.goto(first.page.url + "delete/")
-    first.page.get_by_role("button", name="Delete session").click()
-
-
 # What it refuses, at the field
 
 

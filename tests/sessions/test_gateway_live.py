@@ -18,6 +18,7 @@ import websocket
 from tests.sessions import gateway_stack as in_stack
 from tests.sessions.gateway_stack import Stack, wait_until
 
+pytestmark = pytest.mark.own_database
 MEGABYTE = 1024 * 1024
 CUT_SECONDS = 5
 
