@@ -100,10 +100,12 @@ def _images(preset: Preset, references: dict[str, str]) -> None:
 
 
 def _sizes(preset: Preset) -> None:
-    # As much as lets several of them run on a node of two cores. JupyterLab with less takes half a minute to start or end.
-    PodSize.objects.create(preset=preset, slug="small", name="Small", cpu="400m", memory="1Gi", is_default=True, position=1)
-    PodSize.objects.create(preset=preset, slug="tiny", name="Tiny", cpu="100m", memory="256Mi", position=2)
-    PodSize.objects.create(preset=preset, slug="gpu", name="GPU", cpu="100m", memory="1Gi", gpus=1, position=3)
+    # An IDE with less takes half a minute to start, and as long to end.
+    PodSize.objects.create(preset=preset, slug="small", name="Small", cpu="1", memory="1Gi", is_default=True, position=1)
+    # As much as lets several of them run on a node of two cores.
+    PodSize.objects.create(preset=preset, slug="slim", name="Slim", cpu="400m", memory="1Gi", position=2)
+    PodSize.objects.create(preset=preset, slug="tiny", name="Tiny", cpu="100m", memory="256Mi", position=3)
+    PodSize.objects.create(preset=preset, slug="gpu", name="GPU", cpu="100m", memory="1Gi", gpus=1, position=4)
 
 
 @dataclass
