@@ -18,7 +18,7 @@ from sessions.cluster_reports import Checkup
 
 log = logging.getLogger(__name__)
 
-BACKOFF = (0.5, 1, 2)
+BACKOFF = (0.5, 1)
 CHECK_EVERY = 60.0  # seconds between questions of how a cluster is
 CHECK_AGAIN = 10.0  # after it did not answer
 

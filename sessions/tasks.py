@@ -93,6 +93,8 @@ def reconcile(*session_ids: int) -> None:
         elif _send(session, holder):
             sent.append(session)
     _record_applied(sent, holder)
+    if well_again := {session.workspace.cluster_id for session in sent if session.attempts}:
+        try_now(well_again)
 
 
 def _claim(session_ids: Sequence[int], holder: str) -> list[Session]:
@@ -135,7 +137,7 @@ def _send(session: Session, holder: str) -> bool:
 
 
 def try_now(clusters: Collection[int]) -> None:
-    """What failed on these clusters (by primary key) is due at once: they answer again. One query."""
+    """What failed on these clusters (by primary key) is due at once: they have recovered. One query."""
     Session.objects.needing_apply().filter(workspace__cluster__in=clusters).exclude(next_try_at=None).update(next_try_at=None)
 
 

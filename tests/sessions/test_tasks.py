@@ -174,6 +174,17 @@ def test_an_error_is_kept_shown_and_tried_again_later(launch: Launch, reconciled
     assert (session.apply_reason, session.attempts, session.next_try_at, session.applied_generation) == ("", 0, None, 1)
 
 
+def test_the_first_that_succeeds_again_brings_the_others_forward(launch: Launch, reconciled: Any, driver: FakeDriver) -> None:
+    driver.error = ClusterError("Unreachable", "The cluster does not answer.")
+    first, second = reconciled(launch()), reconciled(launch(name="report"))
+    assert tasks.queue_due() == 0
+    driver.error = None
+    reconciled(first)
+    assert tasks.queue_due() == 1
+    second.refresh_from_db()
+    assert second.queued_at
+
+
 def test_an_error_that_cannot_heal_is_final_for_a_start_but_never_for_a_delete(
     launch: Launch, reconciled: Any, cast: Cast, driver: FakeDriver
 ) -> None:
