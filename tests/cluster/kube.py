@@ -99,30 +99,23 @@ class Kube:
 
 
 class Components:
-    """Stops and starts parts of a cluster that ``../shared/cluster/cluster`` (or ``SLIPWAY_TEST_CLUSTER``) started."""
+    """Stops and starts parts of the cluster that ``../shared/cluster/cluster`` (or ``SLIPWAY_TEST_CLUSTER``) started."""
 
-    def __init__(self, environment: dict[str, str] | None = None) -> None:
+    def __init__(self) -> None:
         default = BASE_DIR.parent / "shared" / "cluster" / "cluster"
         self.program = Path(os.environ.get("SLIPWAY_TEST_CLUSTER") or default)
-        self.environment = {**os.environ, **(environment or {})}
 
     @property
     def found(self) -> bool:
         return self.program.exists() and os.getuid() == 0
 
-    def run(self, *arguments: str) -> str:
-        # Files, not pipes: what it starts keeps them open.
-        done = subprocess.run([str(self.program), *arguments], env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        assert done.returncode == 0, f"cluster {' '.join(arguments)} failed"
-        return str(Path(self.environment.get("CLUSTER_DIR", "/tmp/test-cluster")) / "kubeconfig")
-
-    def stop_all(self) -> None:
-        """Not ``down``: that takes the network of every other cluster's pods on this machine along."""
-        for name in ("fakenodes", "scheduler", "kcm", "provisioner", "apiserver", "etcd"):
-            self.stop(name)
-
     def stop(self, name: str) -> None:
-        self.run("stop", name)
+        self._run("stop", name)
 
     def start(self, name: str) -> None:
-        self.run("start", name)
+        self._run("start", name)
+
+    def _run(self, *arguments: str) -> None:
+        # Nowhere, not pipes: what it starts keeps them open.
+        done = subprocess.run([str(self.program), *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        assert done.returncode == 0, f"cluster {' '.join(arguments)} failed"

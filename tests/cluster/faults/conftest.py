@@ -1,4 +1,5 @@
-"""A cluster to break (no real node: its pods are Ready at once), with Slipway behind a proxy, and a PostgreSQL to restart."""
+"""Slipway with a proxy between it and the cluster that KUBECONFIG names, and a PostgreSQL of its own to restart. Parts of that
+cluster are stopped, so nobody else may be using it (``SLIPWAY_TEST_MAY_STOP``)."""
 
 from __future__ import annotations
 
@@ -15,10 +16,13 @@ import pytest
 
 from tests.cluster.faults.proxy import FaultProxy
 from tests.cluster.kube import Components, Kube
-from tests.cluster.lab import slipway_on
+from tests.cluster.lab import Lab, new_lab, slipway_on
+from tests.cluster.whole.conftest import components, kube
 from tests.live.conftest import need
 from tests.run import start_postgresql
-from tests.stack import Stack, free_port, fresh_database
+from tests.stack import Stack, fresh_database
+
+__all__ = ["components", "kube"]
 
 
 @dataclass
@@ -31,26 +35,14 @@ class World:
     postgres: Any
     kube: Kube
     stack: Stack
+    cleanup: ExitStack
+    lab: Lab | None = None  # left by the last test if it passed: the next one goes on with what runs there
 
 
-def own_cluster(cleanup: ExitStack) -> tuple[Components, str, Kube]:
-    folder = Path(tempfile.mkdtemp(prefix="slipway-cluster-"))
-    cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
-    ports = {"CLUSTER_PORT": str(free_port()), "CLUSTER_ETCD_PORT": str(free_port())}
-    components = Components({"CLUSTER_DIR": str(folder / "cluster"), **ports})
-    if not components.found:
-        told = "Wants root, and SLIPWAY_TEST_CLUSTER: the program that starts a cluster to break."
-        pytest.fail(told) if os.environ.get("CI") else pytest.skip(told)
-    cleanup.callback(components.stop_all)
-    kubeconfig = components.run("up", "--fake-nodes", "4")
-    return components, f"http://127.0.0.1:{ports['CLUSTER_ETCD_PORT']}", Kube(kubeconfig, "test")
-
-
-@pytest.fixture(scope="session")
-def world(django_db_blocker: Any) -> Iterator[World]:
+@pytest.fixture(scope="module")
+def world(components: Components, kube: Kube, django_db_blocker: Any) -> Iterator[World]:
     need("nginx", "nginx-light")
     with pytest.MonkeyPatch.context() as patch, ExitStack() as cleanup:
-        components, etcd, kube = own_cluster(cleanup)
         proxy = cleanup.enter_context(FaultProxy(kube.server))
         folder = Path(tempfile.mkdtemp(prefix="slipway-faults-"))
         cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -61,12 +53,18 @@ def world(django_db_blocker: Any) -> Iterator[World]:
         url = cleanup.enter_context(fresh_database(postgres.get_uri()))
         cleanup.enter_context(django_db_blocker.unblock())
         stack = cleanup.enter_context(slipway_on(kube, "proxied", url))
-        yield World(components, etcd, proxy, postgres, kube, stack)
+        etcd = f"http://127.0.0.1:{os.environ.get('CLUSTER_ETCD_PORT', '12379')}"
+        yield World(components, etcd, proxy, postgres, kube, stack, cleanup)
 
 
 @pytest.fixture
-def stack(world: World) -> Stack:
-    return world.stack
+def lab(world: World) -> Lab:
+    """A workspace on fake nodes, whose pods are Ready at once: that of the last test, if it passed."""
+    made, world.lab = world.lab, None
+    if made is None:
+        made = new_lab(world.stack, world.kube, pool="fake")
+        world.cleanup.callback(world.kube.delete_namespace, made.namespace)
+    return made
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
