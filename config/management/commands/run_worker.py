@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
-from django_q.cluster import Cluster
+from django.db import connection
+from django_q.cluster import Cluster as Workers
 
+from compute.clusters import driver_for
+from compute.models import Cluster
 from config.watchdog import FamilyTie, Watchdog, start_worker
+
+log = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
@@ -31,7 +37,19 @@ class Command(BaseCommand):
 
 
 def run_cluster() -> None:
+    load_drivers()
     tie = FamilyTie()  # noqa: F841 (kept alive: multiprocessing holds it weakly)
-    cluster = Cluster()
-    cluster.start()
-    cluster.sentinel.join()
+    workers = Workers()
+    workers.start()
+    workers.sentinel.join()
+
+
+def load_drivers() -> None:
+    """Import once, before the workers are forked, what each of them will use."""
+    try:
+        for cluster in Cluster.objects.all():
+            driver_for(cluster)
+    except Exception as error:  # whoever needs it meets it again, and says so where it matters
+        log.warning("The clusters' drivers can't be loaded: %s", type(error).__name__)
+    finally:
+        connection.close()  # forks must not share it
