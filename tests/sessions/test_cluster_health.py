@@ -117,7 +117,7 @@ def test_a_cluster_that_answered_before_it_went_away_is_away() -> None:
     assert "<li>No route.</li>" in text
 
 
-@pytest.mark.parametrize("ago", [None, timedelta(minutes=3)])
+@pytest.mark.parametrize("ago", [None, timedelta(hours=3)])
 def test_without_a_controller_nothing_is_called_healthy(ago: timedelta | None) -> None:
     row = cluster("east") if ago is None else report("east")
     if ago is not None:
@@ -126,7 +126,7 @@ def test_without_a_controller_nothing_is_called_healthy(ago: timedelta | None) -
     assert cluster_health.look()[0].cluster == row
     assert "Not known" in text
     assert "Healthy" not in text
-    assert ("3 min ago</time>; what is below is as old." if ago else "The controller has not reported on it yet.") in text
+    assert ("3 h ago</time>; what is below is as old." if ago else "The controller has not reported on it yet.") in text
     assert "Is the controller running?" in text
 
 
@@ -135,12 +135,13 @@ def test_without_a_controller_nothing_is_called_healthy(ago: timedelta | None) -
     [
         ({"lag_seconds": 40}, "The controller is behind"),
         ({"asked_at": None}, "It has not said yet how it is."),
-        ({"asked_at": timezone.now() - timedelta(minutes=7)}, "It has not said for 7 minutes how it is."),
+        ({"asked_at": timedelta(minutes=7)}, "It has not said for 7 minutes how it is."),
     ],
 )
 def test_what_is_slow_is_said(fields: dict[str, Any], said: str) -> None:
     report("east")
-    ClusterReport.objects.update(**fields)
+    now = ClusterReport.objects.get().at
+    ClusterReport.objects.update(**{name: now - value if isinstance(value, timedelta) else value for name, value in fields.items()})
     text = panel()
     assert "Needs attention" in text
     assert said in text
