@@ -164,6 +164,8 @@ CSRF_COOKIE_HTTPONLY = True
 CSRF_FAILURE_VIEW = "config.views.csrf_failure"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SECURE else None
 SECURE_SSL_REDIRECT = SECURE
+# Whoever asks for these asks this process itself, inside the network, and knows no https there.
+SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]
 SECURE_HSTS_SECONDS = 31536000 if SECURE else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE
 SECURE_HSTS_PRELOAD = SECURE
@@ -253,6 +255,9 @@ SLIPWAY_NAMESPACE = env.str("SLIPWAY_NAMESPACE", default="")  # the namespace th
 SLIPWAY_LOCAL_ROOT = Path(env.str("SLIPWAY_LOCAL_ROOT", default=str(BASE_DIR / ".demo" / "local")))
 SLIPWAY_LOCAL_USER = env.str("SLIPWAY_LOCAL_USER", default="slipway-ide")  # used only when started as root
 SLIPWAY_LOCAL_ALLOW_PUBLIC = env.bool("SLIPWAY_LOCAL_ALLOW_PUBLIC", default=False)
+SLIPWAY_METRICS_TOKEN = env.str("SLIPWAY_METRICS_TOKEN", default="")  # without one there is no /metrics
+if 0 < len(SLIPWAY_METRICS_TOKEN) < 24:
+    raise ImproperlyConfigured("SLIPWAY_METRICS_TOKEN must have at least 24 characters; `openssl rand -hex 24` makes one.")
 SLIPWAY_DEMO = env.bool("SLIPWAY_DEMO", default=False)  # shows the demo's accounts on the sign-in page
 
 LOGGING = {

@@ -8,17 +8,20 @@ from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LoginView, LogoutView
 from django.db import DatabaseError
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
+from django.utils.crypto import constant_time_compare
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
+from prometheus_client.exposition import choose_encoder
 
 from compute.access import LAST_WORKSPACE
 from compute.models import Workspace
 from config import readiness
 from config.demo_accounts import DEMO_ACCOUNTS
 from sessions import heartbeat
+from sessions.metrics import registry
 
 
 @require_safe
@@ -64,6 +67,19 @@ def readyz(request: HttpRequest) -> HttpResponse:
     """200 while this process can serve; 503 names what is missing, for whoever sends requests here to send them elsewhere."""
     problems = readiness.problems()
     return JsonResponse({"ready": not problems, "problems": problems}, status=503 if problems else 200)
+
+
+@require_safe
+@never_cache
+def metrics(request: HttpRequest) -> HttpResponse:
+    """For Prometheus, with SLIPWAY_METRICS_TOKEN as its bearer token. Without such a setting the address does not exist."""
+    token = settings.SLIPWAY_METRICS_TOKEN
+    if not token:
+        raise Http404("No metrics.")
+    if not constant_time_compare(request.headers.get("Authorization", ""), f"Bearer {token}"):
+        return HttpResponse("A bearer token is needed.\n", status=401, headers={"WWW-Authenticate": "Bearer"}, content_type="text/plain")
+    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    return HttpResponse(encode(registry), content_type=content_type)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:

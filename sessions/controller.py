@@ -15,6 +15,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable
 from contextlib import suppress
+from datetime import datetime
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
@@ -25,7 +26,7 @@ from compute.clusters import driver_for
 from compute.clusters.base import ClusterError
 from compute.models import Cluster
 from compute.workload import Observation, Step
-from sessions import cluster_reports, drafts, gateway, heartbeat, services, tasks
+from sessions import cluster_reports, drafts, gateway, heartbeat, launch_times, services, tasks
 from sessions.cluster_watch import ClusterWatch
 from sessions.lease import Lease
 from sessions.models import Activity, Desired, Phase, Session
@@ -70,6 +71,7 @@ class Controller:
         self.lease = lease
         self.inbox: queue.Queue[tuple[int, Observation]] = queue.Queue()
         self.watches: dict[int, ClusterWatch] = {}
+        self.settled: list[tuple[Session, str, datetime]] = []  # launches that have come to their end and are not counted yet
         self.seen: dict[str, Observation] = {}
         self.where: dict[str, int] = {}  # the cluster of each workload that was seen
         self.orphans: set[str] = set()
@@ -143,6 +145,8 @@ class Controller:
                 raise
             except Exception:
                 log.exception("Deriving the status of %s failed", row.host)
+        ended, self.settled = self.settled, []
+        launch_times.count(ended)
 
     def update_one(self, session: Session) -> None:
         view = self.view(session)
@@ -150,8 +154,11 @@ class Controller:
         if status.gone:
             self.forget(session)
             return
+        before = session.settled_revision
         if write_status(session, view, status):
             log.info("%s is %s (%s)", session.host, status.phase, status.reason)
+        if session.settled_revision > before:
+            self.settled.append((session, session.phase, session.phase_since))
         if status.reapply:
             tasks.queue(session.pk)
 
@@ -322,6 +329,7 @@ def write_status(session: Session, view: View, status: Status) -> bool:
         "reason": status.reason,
         "message": status.message,
         "status_generation": view.intent.generation,
+        **launch_times.settled(session, status.phase),
     }
     if moved:
         fresh["phase_since"] = now

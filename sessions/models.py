@@ -21,6 +21,7 @@ from django.utils import timezone
 from compute import validators
 from compute.models import Cluster, ComputePool, SlurmCluster, Workspace
 from presets.models import Configuration, Image, PodSize, Preset
+from sessions.tallies import Tally  # noqa: F401 (Django looks for models here)
 from storage.encryption import EncryptedJSONField, EncryptedTextField
 from storage.models import Volume, unique_name
 
@@ -121,6 +122,7 @@ class Session(models.Model):
     # Applied
     applied_generation = models.PositiveIntegerField(default=0)
     applied_at = models.DateTimeField(null=True, blank=True)
+    reached_at = models.DateTimeField(null=True, blank=True, help_text="When a newer generation than before first reached the cluster.")
     queued_at = models.DateTimeField(null=True, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
     lease_holder = models.CharField(max_length=40, blank=True)
@@ -146,6 +148,7 @@ class Session(models.Model):
     phase_since = models.DateTimeField(default=timezone.now)
     running_since = models.DateTimeField(null=True, blank=True)
     status_generation = models.PositiveIntegerField(default=0, help_text="The generation that the status was derived for.")
+    settled_revision = models.PositiveIntegerField(default=0, help_text="The newest launch or resume that has come to Running or Failed.")
 
     objects = SessionQuerySet.as_manager()
 

@@ -14,9 +14,10 @@ import time
 import uuid
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Min, Q
+from django.db.models import Case, F, Min, Q, Value, When
 from django.utils import timezone
 from django_q.models import OrmQ
 from django_q.tasks import async_task
@@ -25,6 +26,7 @@ from compute.clusters import driver_for
 from compute.clusters.base import ClusterError, Outdated
 from compute.models import Cluster
 from compute.namespaces import ensure_namespace
+from sessions import tallies
 from sessions.models import LEASE, MAX_BACKOFF, Activity, Desired, Session
 from sessions.workload import build
 from storage.encryption import UndecryptableValue
@@ -181,9 +183,11 @@ def _record_applied(sessions: Sequence[Session], holder: str) -> None:
     for session in sessions:
         by_generation.setdefault(session.generation, []).append(session)
     for generation, alike in by_generation.items():
-        applied = {
+        now = timezone.now()
+        applied: dict[str, Any] = {
             "applied_generation": generation,
-            "applied_at": timezone.now(),
+            "applied_at": now,
+            "reached_at": Case(When(applied_generation__lt=generation, then=Value(now)), default=F("reached_at")),
             "lease_until": None,
             "lease_holder": "",
             "attempts": 0,
@@ -224,6 +228,8 @@ def _record_error(session: Session, holder: str, reason: str, message: str, *, r
         error_generation=session.generation,
     )
     news = (reason, message) != (session.apply_reason, session.apply_message) or session.error_generation != session.generation
+    if updated:
+        tallies.add(tallies.RECONCILE_ERRORS, session.workspace.cluster.name, reason)
     if updated and news:
         Activity.objects.create(
             workspace_id=session.workspace_id, session=session, host=session.host, verb="error", reason=reason, message=message

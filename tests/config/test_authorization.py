@@ -42,6 +42,8 @@ healthz                 GET   200       200       200     200     200     200
 healthz                 POST  405       405       405     405     405     405
 readyz                  GET   200       200       200     200     200     200
 readyz                  POST  405       405       405     405     405     405
+metrics                 GET   404       404       404     404     404     404
+metrics                 POST  405       405       405     405     405     405
 login                   GET   200       302       302     302     302     302
 login                   POST  200       302       302     302     302     302
 logout                  GET   405       405       405     405     405     405
