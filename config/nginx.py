@@ -88,6 +88,7 @@ def render(options: NginxOptions) -> str:
         "listen_options": " ssl http2" if options.tls_certificate else "",
         "open_files": open_files,
         "connections": min(open_files // 2, 8192),
+        "log_format": settings.SLIPWAY_LOG_FORMAT,
         "access_log": options.access_log or f"{options.run_dir}/access.log",
         "key": gateway.nginx_key(),
         "secure": settings.SECURE,

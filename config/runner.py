@@ -118,7 +118,8 @@ class Runner:
     def _programs(self) -> list[Program]:
         manage = [sys.executable, str(BASE_DIR / "manage.py")]
         web = [
-            *[sys.executable, "-m", "gunicorn", "config.wsgi", "--bind", f"unix:{self.web_socket}", "--umask", "0o111"],
+            *[sys.executable, "-m", "gunicorn", "--config", "python:config.gunicorn_conf", "config.wsgi"],
+            *["--bind", f"unix:{self.web_socket}", "--umask", "0o111"],
             *["--worker-class", "gthread", "--workers", self.environment.get("SLIPWAY_WEB_PROCESSES", "2"), "--threads", "8"],
             *["--timeout", "60", "--graceful-timeout", "4", "--no-control-socket", "--worker-tmp-dir", str(self.run_dir)],
         ]

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +14,7 @@ import environ
 from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
+from config import logs
 from config.sqlite import PrivateConnection
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -90,6 +90,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "config.middleware.RequestIdMiddleware",
+    "config.middleware.AccessLogMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -260,15 +261,7 @@ if 0 < len(SLIPWAY_METRICS_TOKEN) < 24:
     raise ImproperlyConfigured("SLIPWAY_METRICS_TOKEN must have at least 24 characters; `openssl rand -hex 24` makes one.")
 SLIPWAY_DEMO = env.bool("SLIPWAY_DEMO", default=False)  # shows the demo's accounts on the sign-in page
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "stream": sys.stderr, "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": env.str("SLIPWAY_LOG_LEVEL", default="INFO")},
-    "loggers": {
-        "axes": {"level": "WARNING"},
-        "django.request": {"level": "ERROR"},
-        "django-q": {"level": "WARNING", "handlers": ["stderr"], "propagate": False},
-    },
-}
+SLIPWAY_LOG_FORMAT = env.str("SLIPWAY_LOG_FORMAT", default="line")
+if SLIPWAY_LOG_FORMAT not in logs.FORMATS:
+    raise ImproperlyConfigured(f"SLIPWAY_LOG_FORMAT must be one of {', '.join(logs.FORMATS)}.")
+LOGGING = logs.configuration(SLIPWAY_LOG_FORMAT, env.str("SLIPWAY_LOG_LEVEL", default="INFO"))

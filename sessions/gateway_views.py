@@ -17,6 +17,7 @@ from django.template.loader import render_to_string
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.http import require_GET
 
+from compute import log_context
 from sessions import gateway
 from sessions.gateway import Decision, Verdict, Visit
 from sessions.models import Desired, Phase, Session
@@ -33,6 +34,7 @@ def from_nginx(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpReq
     def wrapped(request: HttpRequest) -> HttpResponse:
         if not constant_time_compare(request.headers.get("X-Slipway-Key", ""), gateway.nginx_key()):
             raise Http404("Not here.")
+        log_context.add(session=request.headers.get("X-Slipway-Host", ""))
         return view(request)
 
     return wrapped
