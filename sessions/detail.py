@@ -114,7 +114,7 @@ class Detail:
             return []
         if self._restated or not session.steps:
             return [StepRow(label, StepState.WAITING) for label in STEP_LABELS.values()]
-        return [_step(step) for step in session.steps]
+        return [_step(step, session.phase_since if self.failed else None) for step in session.steps]
 
     @property
     def look_again(self) -> int:
@@ -198,12 +198,14 @@ def _happening(activity: Activity) -> Happening:
     return Happening(activity, "", "The cluster refused" if activity.verb == "error" else activity.verb.capitalize())
 
 
-def _step(step: Mapping[str, Any]) -> StepRow:
+def _step(step: Mapping[str, Any], failed_at: datetime | None) -> StepRow:
+    """A step that took too long is still active on the cluster: for who waited, it has failed."""
     started, finished = _time(step.get("started_at")), _time(step.get("finished_at"))
-    is_active = step["state"] == StepState.ACTIVE
-    until = timezone.now() if is_active else finished
+    is_active = step["state"] == StepState.ACTIVE and failed_at is None
+    state = StepState.FAILED if step["state"] == StepState.ACTIVE and failed_at else step["state"]
+    until = timezone.now() if is_active else finished or failed_at
     elapsed = duration(until - started) if started and until else ""
-    return StepRow(step.get("label", step["step"]), step["state"], step.get("message", ""), started if is_active else None, elapsed)
+    return StepRow(step.get("label", step["step"]), state, step.get("message", ""), started if is_active else None, elapsed)
 
 
 def duration(length: timedelta) -> str:

@@ -143,6 +143,13 @@ def test_failed_says_why_with_the_last_lines_and_offers_a_retry(cast: Cast, sess
     assert "\x1b" not in text
 
 
+def test_a_step_that_took_too_long_has_failed(cast: Cast, session: Session) -> None:
+    settle(session, phase=Phase.FAILED, reason="ImageTimeout", message="Too long.", steps=steps("done", "active", "waiting", "waiting"))
+    text = page(cast.client("owner"), session)
+    assert 'class="step-failed"' in text and 'class="step-active"' not in text
+    assert "data-since" not in text
+
+
 def test_unknown_says_what_slipway_does_not_know(cast: Cast, session: Session) -> None:
     settle(session, phase=Phase.UNKNOWN, message="The cluster has not answered since 06:12:44 UTC.")
     assert "Slipway does not know how this session is" in page(cast.client("owner"), session)
