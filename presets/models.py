@@ -266,13 +266,13 @@ class PresetVolume(VolumeMount):
 
 
 class ConfigurationQuerySet(models.QuerySet["Configuration"]):
+    def published_in(self, workspace: Workspace) -> ConfigurationQuerySet:
+        """What sessions of this workspace may toggle, each with some preset, in the curated order."""
+        return self.filter(Q(workspaces=None) | Q(workspaces=workspace), hidden=False).distinct().order_by("position", "name")
+
     def offered_to(self, workspace: Workspace, preset: Preset) -> ConfigurationQuerySet:
         """What sessions of this preset in this workspace may toggle, in the curated order."""
-        return (
-            self.filter(Q(workspaces=None) | Q(workspaces=workspace), Q(presets=None) | Q(presets=preset), hidden=False)
-            .distinct()
-            .order_by("position", "name")
-        )
+        return self.published_in(workspace).filter(Q(presets=None) | Q(presets=preset))
 
 
 class Configuration(Offer):
