@@ -191,6 +191,17 @@ def test_a_wanted_pod_that_is_being_deleted_was_deleted_by_somebody_else() -> No
     assert (retried.reason, retried.message, states(retried)) == ("Stopping", "Stopping.", "awww")
 
 
+def test_what_ran_for_long_and_answers_no_more_has_been_starting_only_since_then() -> None:
+    ready_no_more = (SCHEDULED, condition("Ready", "False", 3600, "ContainersNotReady"))
+    busy = pod(container({"running": {"startedAt": text(5)}}), conditions=ready_no_more, ip="10.0.0.7")
+    crashed = pod(container(run(5, 3600)), conditions=ready_no_more, ip="10.0.0.7")
+    for observed in (seen(busy, now=3601), seen(crashed, now=3601), seen(busy, of_pod("Pulled", "", 4), now=3601)):
+        assert states(observed) == "ddda"
+        assert observed.steps[3].started_at == at(3600)
+    first = pod(container({"running": {"startedAt": text(5)}}), conditions=(SCHEDULED, UNREADY))
+    assert seen(first).steps[3].started_at == at(5)
+
+
 def test_a_pod_of_an_older_revision_is_not_ready() -> None:
     ours = pod(
         container({"running": {"startedAt": text(5)}}, ready=True), conditions=(SCHEDULED, condition("Ready", "True", 8)), ip="10.0.0.7"

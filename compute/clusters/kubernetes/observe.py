@@ -101,7 +101,7 @@ def _steps(pod: Pod, wrong: Trouble | None, events: Sequence[Event], ready: bool
         Step.COMPUTE: (pod.created, scheduled),
         Step.IMAGE: (pulling.first if pulling else mounted or scheduled, pulled.first if pulled else present or mounted or scheduled),
         Step.STORAGE: (scheduled, mounted or scheduled),
-        Step.SERVER: (pulled.first if pulled else begun or mounted or scheduled, _since(pod, "Ready")),
+        Step.SERVER: (_latest(pulled.first if pulled else begun or mounted or scheduled, _unready_since(pod)), _since(pod, "Ready")),
     }
     done = {Step.COMPUTE: bool(pod.node), Step.IMAGE: has_image, Step.STORAGE: has_storage, Step.SERVER: ready}
     # Volumes are mounted before an image is pulled, though people read it the other way round.
@@ -166,6 +166,16 @@ def _begun(pod: Pod) -> datetime | None:
         runs = (container.last, container.ended)
         times += [run.started for run in runs if run and run.started] + ([container.started] if container.started else [])
     return min(times, default=None)
+
+
+def _unready_since(pod: Pod) -> datetime | None:
+    """A session that ran for days and answers no more has been starting only since then."""
+    condition = pod.condition("Ready")
+    return condition.since if condition is not None and condition.status != "True" else None
+
+
+def _latest(*times: datetime | None) -> datetime | None:
+    return max((time for time in times if time), default=None)
 
 
 def _since(pod: Pod, kind: str) -> datetime | None:

@@ -154,7 +154,8 @@ def _lost(case: Case) -> Trouble | None:
     if ready.status != "Unknown" and pod.reason != "NodeLost" and not unlike:
         return None
     since = f" since {ready.since:%H:%M:%S} UTC" if ready.since else ""
-    return Trouble(Step.SERVER, "NodeLost", f"The node {pod.node} has not answered{since}.")
+    advice = "If it comes back, the session goes on; if not, an admin of the cluster has to remove it."
+    return Trouble(Step.SERVER, "NodeLost", f"The node {pod.node} has not answered{since}. {advice}")
 
 
 def _image(case: Case) -> Trouble | None:
