@@ -15,6 +15,7 @@ from compute.models import Cluster, ComputePool, Membership, Role, Workspace
 from presets.models import Image, PodSize, Preset
 from storage.models import SecretsBundle, Volume
 from tests.fakes import FakeDriver
+from tests.stack import Stack
 
 
 def asks_a_database(item: pytest.Item) -> bool:
@@ -26,9 +27,24 @@ def asks_a_database(item: pytest.Item) -> bool:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
-    for item in items:
-        if item.path.relative_to(here).parts[0] not in ("live", "cluster") and not asks_a_database(item):
+    for item in filter(lambda item: item.path.is_relative_to(here), items):
+        folder = item.path.relative_to(here).parts[0]
+        if folder in ("live", "cluster"):
+            item.add_marker(folder)
+        elif not asks_a_database(item):
             item.add_marker("no_database")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Any:
+    """What failed is known to its fixtures (``item.failed``), and tells what the stack that it used has logged."""
+    report = yield
+    if report.failed and report.when == "call":
+        item.failed = True  # type: ignore[attr-defined]
+        values = getattr(item, "funcargs", {}).values()
+        stacks = (one for value in values for one in (value, getattr(value, "stack", None)) if isinstance(one, Stack))
+        report.sections += [("The stack's logs", stack.logs()) for stack in set(stacks)]
+    return report
 
 
 @pytest.fixture(autouse=True)

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import yaml
 
-from tests.cluster.kube import wait_until
 from tests.deploy.manifests import BASE, ROOT, Object, render
+from tests.laboratory import wait_until
 
 CLUSTER = os.environ.get("SLIPWAY_TEST_CLUSTER", str(ROOT.parent / "shared" / "cluster" / "cluster"))
 PYTHON = "/opt/venv/bin/python"

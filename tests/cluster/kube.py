@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -19,17 +17,6 @@ urllib3.disable_warnings()  # test clusters sign their own certificates
 TIMEOUT = urllib3.Timeout(connect=5, read=30)
 CORE = "/api/v1"
 APPS = "/apis/apps/v1"
-
-
-def wait_until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """The first true value of the condition."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"Not within {seconds:.0f} s: {what}"
-        time.sleep(0.1)
 
 
 class Kube:

@@ -12,21 +12,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from functools import cached_property
 from typing import Any
 
-import environ
-from django.contrib.auth import get_user_model
-from django.db import connections
-
-from compute import clusters
 from compute.models import Cluster, ComputePool, Membership, Role, Workspace
 from presets.models import Configuration, Image, PodSize, Preset
-from sessions import services
-from sessions.models import Activity, Phase, Session
+from sessions.models import Phase, Session
 from sessions.spec import EnvInput, SpecInput, defaults
 from storage.models import SecretsBundle, Volume
-from tests.cluster.kube import CORE, Kube, wait_until
+from tests import laboratory
+from tests.cluster.kube import CORE, Kube
+from tests.laboratory import GONE, Laboratory, models_of, wait_until
 from tests.run import postgresql
 from tests.stack import Stack, fresh_database
 
@@ -36,26 +31,11 @@ BUSYBOX = os.environ.get("SLIPWAY_TEST_BUSYBOX_IMAGE", "localhost/busybox:1")
 NODES = dict([os.environ.get("SLIPWAY_TEST_NODES", "pool=default").split("=")])  # where pods really run
 FAKE_NODES = {"fake": "true"}
 START = 120.0  # seconds that an IDE on a busy machine may take
-GONE = "gone"
 SCRIPTS = {  # of configurations that make trouble
     "broken": "echo there is no such dataset; exit 3\n",
     # Jupyter runs this file itself when it starts: more than the smallest pod size has.
     "greedy": "mkdir -p ~/.jupyter; echo 'hoard = b\"x\" * 2**29' > ~/.jupyter/jupyter_server_config.py\n",
 }
-
-
-@contextmanager
-def database_at(url: str) -> Iterator[None]:
-    """Models of this process are in that database meanwhile, in every thread."""
-    old, old_settings = connections["default"], connections.settings["default"]
-    fresh = connections.configure_settings({"default": environ.Env.db_url_config(url)})["default"]
-    connections.settings["default"] = fresh
-    connections["default"] = connections.create_connection("default")
-    try:
-        yield
-    finally:
-        connections["default"].close()
-        connections.settings["default"], connections["default"] = old_settings, old
 
 
 @contextmanager
@@ -68,9 +48,7 @@ def slipway_on(kube: Kube, driver_context: str = "", database_url: str = "") -> 
         if not database_url:
             database_url = cleanup.enter_context(fresh_database(cleanup.enter_context(postgresql())))
         stack = cleanup.enter_context(Stack(database_url, images=()))
-        cleanup.enter_context(database_at(database_url))
-        clusters._build.cache_clear()
-        cleanup.callback(clusters._build.cache_clear)
+        cleanup.enter_context(models_of(stack))
         make_catalog(driver_context or kube.context)
         yield stack
 
@@ -108,26 +86,8 @@ def _sizes(preset: Preset) -> None:
     PodSize.objects.create(preset=preset, slug="gpu", name="GPU", cpu="100m", memory="1Gi", gpus=1, position=4)
 
 
-@dataclass
-class Subject:
+class Subject(laboratory.Subject):
     """One session, as the database and the cluster show it."""
-
-    session: Session
-    lab: Lab = field(repr=False)
-    claim: str = ""
-
-    @property
-    def host(self) -> str:
-        return self.session.host
-
-    @property
-    def row(self) -> Session | None:
-        return Session.objects.filter(pk=self.session.pk).first()
-
-    @property
-    def phase(self) -> str:
-        row = self.row
-        return row.phase if row else GONE
 
     @property
     def reason(self) -> str:
@@ -153,15 +113,6 @@ class Subject:
         name = f"{self.host}-0" if kind == "pods" else self.host
         return f"{group}/namespaces/{self.lab.namespace}/{kind}/{name}"
 
-    def pause(self) -> None:
-        services.pause(self.lab.member, self.session)
-
-    def resume(self) -> None:
-        services.resume(self.lab.member, self.session)
-
-    def delete(self) -> None:
-        services.delete(self.lab.member, self.session)
-
     def reach(self, phase: str, seconds: float = START, reason: str = "") -> Session | None:
         """Wait for the phase (and reason) in the database; returns the row."""
         wait_until(
@@ -173,9 +124,6 @@ class Subject:
     def explain(self) -> str:
         """What the row says, at the time of the failure that this is for."""
         return Explanation(self)
-
-    def told(self) -> list[tuple[str, str]]:
-        return list(Activity.objects.filter(host=self.host, verb="phase").order_by("pk").values_list("phase", "reason"))
 
 
 class Explanation(str):
@@ -192,36 +140,19 @@ class Explanation(str):
 
 
 @dataclass
-class Lab:
+class Lab(Laboratory[Subject]):
     """A workspace with a namespace of its own on the stack's Kubernetes."""
 
-    stack: Stack
-    kube: Kube
-    workspace: Workspace
-    subjects: list[Subject] = field(default_factory=list)
+    subject = Subject
+    kube: Kube = field(kw_only=True)
 
     @property
     def namespace(self) -> str:
         return self.workspace.namespace
 
-    @cached_property
-    def member(self) -> Any:
-        return get_user_model().objects.get(username="member")
-
     def spec(self, name: str, *, preset: str = "lab", env: dict[str, str] | None = None, **changes: Any) -> SpecInput:
         spec = defaults(self.member, self.workspace, Preset.objects.get(slug=preset))
         return replace(spec, name=name, env=tuple(EnvInput(*pair) for pair in (env or {}).items()), **changes)
-
-    def launch(self, name: str, **options: Any) -> Subject:
-        return self.follow(services.launch(self.member, self.workspace, self.spec(name, **options)))
-
-    def follow(self, session: Session) -> Subject:
-        volume = session.mounts.get(is_home=True).volume
-        self.subjects.append(Subject(session, self, volume.claim))
-        return self.subjects[-1]
-
-    def follow_host(self, host: str) -> Subject:
-        return self.follow(Session.objects.get(host=host))
 
     def phases(self) -> dict[str, str]:
         known = dict(Session.objects.filter(workspace=self.workspace).values_list("host", "phase"))
@@ -292,4 +223,4 @@ def new_lab(stack: Stack, kube: Kube, pool: str = "default", **fields: Any) -> L
     SecretsBundle.objects.create(workspace=workspace)
     people = Membership.objects.filter(workspace__name="research", role__in=Role.values)
     Membership.objects.bulk_create(Membership(workspace=workspace, user_id=one.user_id, role=one.role) for one in people)
-    return Lab(stack, kube, workspace)
+    return Lab(stack, workspace, kube=kube)

@@ -17,9 +17,9 @@ import websocket
 
 from tests import smoke
 from tests.cluster.deployment import Deployment, apply, kubectl, suited
-from tests.cluster.kube import wait_until
 from tests.cluster.lab import JUPYTER, NODES
 from tests.deploy.manifests import BASE, of_kind, pods, render, render_example
+from tests.laboratory import wait_until
 
 pytestmark = pytest.mark.cluster
 WORKSPACE = smoke.WORKSPACE

@@ -13,8 +13,9 @@ from compute.clusters.base import ClusterError
 from compute.clusters.kubernetes import KubernetesDriver, labels
 from compute.clusters.kubernetes.client import Connection
 from compute.clusters.kubernetes.health import RIGHTS, capacity, health
-from tests.cluster.kube import Kube, wait_until
+from tests.cluster.kube import Kube
 from tests.deploy.manifests import BASE, Object, of_kind, render
+from tests.laboratory import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("ignore:Unverified HTTPS request")]  # test clusters sign their own
 RBAC = "/apis/rbac.authorization.k8s.io/v1"

@@ -15,17 +15,18 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.db import connection
 
 from compute.models import Cluster, Membership, Role, Workspace
 from config.demo_accounts import DEMO_ACCOUNTS
 from storage.models import SecretsBundle
 from tests.browser import Browser
+from tests.laboratory import models_of
 from tests.live.gallery import NEWCOMER_PASSWORD, VIEWS, Gallery
 from tests.live.pages import WIDE, Watch, sign_in
 from tests.stack import Stack, fresh_database
@@ -67,21 +68,10 @@ def stack(django_db_blocker: Any) -> Iterator[Stack]:
     with ExitStack() as cleanup:
         given = os.environ.get("DATABASE_URL", "") if connection.vendor == "postgresql" else ""
         running = cleanup.enter_context(Stack(cleanup.enter_context(fresh_database(given)) if given else ""))
-        connection.close()
-        connection.settings_dict["NAME"] = str(settings_name(running))
-        settings.SLIPWAY_LOCAL_ROOT = running.local_root
         # Playwright's loop runs in this thread, and Django would take every query for one of asynchronous code.
         os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
-        with django_db_blocker.unblock():
+        with django_db_blocker.unblock(), models_of(running):
             yield running
-            connection.close()
-
-
-def settings_name(stack: Stack) -> str:
-    """The stack's database as Django's settings name it."""
-    import environ
-
-    return str(environ.Env.db_url_config(stack.database_url)["NAME"])
 
 
 @pytest.fixture
@@ -184,37 +174,50 @@ def page_as(context_as: Callable[..., Any], watch: Watch, request: pytest.Fixtur
         context.close()
 
 
+@dataclass
+class Visitor:
+    """An account's one tab. ``view``: what is in it just as it was loaded; empty once a test has done anything there."""
+
+    page: Any
+    watch: Watch
+    view: str = ""
+
+
 @pytest.fixture(scope="session")
-def visitors() -> dict[str, tuple[Any, Watch]]:
+def visitors() -> dict[str, Visitor]:
     return {}
 
 
 @pytest.fixture
 def show(
-    gallery: Gallery, context_as: Callable[..., Any], visitors: dict[str, tuple[Any, Watch]], request: pytest.FixtureRequest
-) -> Iterator[Callable[[str], Any]]:
-    """``show("presets")``: a page of the gallery, in the one tab that its visitor keeps: what is cached need not load again."""
-    shown: list[tuple[Any, Watch]] = []
+    gallery: Gallery, context_as: Callable[..., Any], visitors: dict[str, Visitor], request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Any]]:
+    """``show("presets")``: a page of the gallery, in the one tab that its visitor keeps: what is cached need not load again.
+    ``show("presets", only_look=True)`` promises to change nothing, and need not load what the test before only looked at."""
+    shown: list[Visitor] = []
 
-    def at(name: str) -> Any:
+    def at(name: str, only_look: bool = False) -> Any:
         view = VIEWS[name]
         if view.username not in visitors:
-            context, watching = context_as(view.username, reduced_motion="reduce"), Watch(gallery.stack.url)
-            watching.over(context)
-            visitors[view.username] = context.new_page(), watching
-        page, watching = visitors[view.username]
-        watching.complaints.clear()
-        watching.allowed = [] if view.status == 200 else [f"answer {view.status}"]
-        shown.append((page, watching))
-        page.set_viewport_size(WIDE)
-        page.emulate_media(color_scheme="light")
-        gallery.show(page, view)
-        return page
+            context, watch = context_as(view.username, reduced_motion="reduce"), Watch(gallery.stack.url)
+            watch.over(context)
+            visitors[view.username] = Visitor(context.new_page(), watch)
+        visitor = visitors[view.username]
+        visitor.watch.complaints.clear()
+        visitor.watch.allowed = [] if view.status == 200 else [f"answer {view.status}"]
+        shown.append(visitor)
+        visitor.page.set_viewport_size(WIDE)
+        visitor.page.emulate_media(color_scheme="light")
+        if not only_look or visitor.view != name:
+            visitor.view = ""
+            gallery.show(visitor.page, view)
+            visitor.view = name if only_look else ""
+        return visitor.page
 
     yield at
-    for page, watching in shown:
-        photograph_failure(request, [page], 0)
-        watching.check()
+    for visitor in shown:
+        photograph_failure(request, [visitor.page], 0)
+        visitor.watch.check()
 
 
 def photograph_failure(request: pytest.FixtureRequest, pages: list[Any], number: int) -> None:
@@ -222,20 +225,3 @@ def photograph_failure(request: pytest.FixtureRequest, pages: list[Any], number:
         SCREENSHOTS.mkdir(exist_ok=True)
         for page in pages:
             page.screenshot(path=SCREENSHOTS / f"{request.node.name}-{number}.png", full_page=True)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.live)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Any:
-    report = yield
-    if report.failed and report.when == "call":
-        item.failed = True  # type: ignore[attr-defined]
-        running = getattr(item, "funcargs", {}).get("stack")
-        if running is not None:
-            report.sections.append(("The stack's logs", running.logs()))
-    return report

@@ -30,8 +30,9 @@ from django_q.tasks import async_task
 from sessions import tasks
 from sessions.models import Phase, Session
 from tests.browser import Browser, Form, Page
+from tests.laboratory import GONE, wait_until
 from tests.live.conftest import PASSWORDS, need, new_workspace
-from tests.live.faults.lab import GONE, HELD_ROW, LOST_TASK, SOON, Lab, Subject, breakable_stack, set_clock, wait_until
+from tests.live.faults.lab import HELD_ROW, LOST_TASK, SOON, Lab, Subject, breakable_stack, set_clock
 from tests.stack import Stack
 
 RUNNING, PAUSED, FAILED = Phase.RUNNING, Phase.PAUSED, Phase.FAILED

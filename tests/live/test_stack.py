@@ -10,14 +10,8 @@ import pytest
 
 from sessions import heartbeat
 from tests.browser import Browser
+from tests.laboratory import wait_until
 from tests.stack import Stack
-
-
-def wait_until(condition: Callable[[], object], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"Not within {seconds:.0f} s: {what}"
-        time.sleep(0.05)
 
 
 def is_alive(process: psutil.Process) -> bool:

@@ -65,19 +65,3 @@ def lab(world: World) -> Lab:
         made = new_lab(world.stack, world.kube, pool="fake")
         world.cleanup.callback(world.kube.delete_namespace, made.namespace)
     return made
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.cluster)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Any:
-    report = yield
-    if report.failed and report.when == "call" and item.path.is_relative_to(Path(__file__).parent):
-        found = getattr(item, "funcargs", {}).get("world")
-        if found is not None:
-            report.sections.append(("The stack's logs", found.stack.logs()))
-    return report

@@ -34,8 +34,8 @@ from django.db import OperationalError, connection
 from sessions.models import Phase
 from tests.cluster.faults.conftest import World
 from tests.cluster.faults.proxy import Mode
-from tests.cluster.kube import wait_until
-from tests.cluster.lab import BUSYBOX, FAKE_NODES, GONE, Lab, Subject
+from tests.cluster.lab import BUSYBOX, FAKE_NODES, Lab, Subject
+from tests.laboratory import GONE, wait_until
 
 BYSTANDERS = 5  # sessions that run, and of which nothing is asked
 MANY = 20  # are launched, and as many paused

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,20 +53,3 @@ def lab(stack: Stack, kube: Kube) -> Iterator[Lab]:
     made = new_lab(stack, kube)
     yield made
     made.end()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.cluster)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Any:
-    report = yield
-    if report.failed and report.when == "call" and item.path.is_relative_to(Path(__file__).parent):
-        item.failed = True  # type: ignore[attr-defined]
-        running = getattr(item, "funcargs", {}).get("stack")
-        if running is not None:
-            report.sections.append(("The stack's logs", running.logs()))
-    return report

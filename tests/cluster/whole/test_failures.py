@@ -16,8 +16,9 @@ from playwright.sync_api import Page, expect
 
 from presets.models import Image
 from sessions.models import Phase
-from tests.cluster.kube import Components, Kube, wait_until
+from tests.cluster.kube import Components, Kube
 from tests.cluster.lab import JUPYTER, START, Lab, Subject, new_lab
+from tests.laboratory import wait_until
 from tests.live.pages import phase
 from tests.stack import Stack
 

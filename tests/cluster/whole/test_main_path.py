@@ -10,8 +10,8 @@ from typing import Any
 from playwright.sync_api import Page, expect
 
 from sessions.models import Session
-from tests.cluster.kube import wait_until
 from tests.cluster.lab import START, Lab, Subject
+from tests.laboratory import wait_until
 from tests.live.pages import Wizard, is_same_page, phase, sign_in, stay_on_this_page
 from tests.live.test_main_path import CELL, contents_of, lab_is_open, open_in_a_new_tab, run_a_cell
 

@@ -7,34 +7,30 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
-from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import environ
 import psutil
 import pytest
 from django.conf import settings
-from django.contrib.auth import get_user_model
 from django.db import connection
 from django.utils import timezone
 
-from compute import clusters
 from compute.clusters.local import layout, processes
 from compute.clusters.local.builder import find_python
 from compute.clusters.local.processes import Process
-from compute.models import Workspace
 from presets.models import Preset
-from sessions import services
-from sessions.models import LEASE, Activity, Desired, Phase, Session
+from sessions.models import LEASE, Desired, Phase, Session
 from sessions.spec import EnvInput, SpecInput, defaults
 from sessions.tasks import QUEUE_STALE
 from storage.models import Volume
+from tests import laboratory
+from tests.laboratory import GONE, Laboratory, models_of, wait_until
 from tests.stack import Stack, fresh_database
 
 HERE = Path(__file__).parent
@@ -44,40 +40,10 @@ BUSY = 30.0  # for what a loaded machine of two cores needs to start programs an
 SOON = 2 * SWEEP + BUSY  # whatever was killed is started again, and what it had in hand is given back
 LOST_TASK = QUEUE_STALE.total_seconds() + SWEEP + BUSY
 HELD_ROW = LEASE.total_seconds() + SWEEP + BUSY  # its task was killed at work, and the row is leased
-GONE = "gone"
 
 
-def wait_until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """The first true value of the condition."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"Not within {seconds:.0f} s: {what}"
-        time.sleep(0.05)
-
-
-@dataclass
-class Subject:
+class Subject(laboratory.Subject):
     """One session, as the database, the disk and the machine's processes show it."""
-
-    session: Session
-    lab: Lab = field(repr=False)
-    home_claim: str = ""
-
-    @property
-    def host(self) -> str:
-        return self.session.host
-
-    @property
-    def row(self) -> Session | None:
-        return Session.objects.filter(pk=self.session.pk).first()
-
-    @property
-    def phase(self) -> str:
-        row = self.row
-        return row.phase if row else GONE
 
     @property
     def on_disk(self) -> layout.Session:
@@ -85,7 +51,7 @@ class Subject:
 
     @property
     def home(self) -> Path:
-        return self.on_disk.claim(self.home_claim)
+        return self.on_disk.claim(self.claim)
 
     @property
     def starts(self) -> int:
@@ -137,46 +103,16 @@ class Subject:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
-    def pause(self) -> None:
-        services.pause(self.lab.member, self.session)
 
-    def resume(self) -> None:
-        services.resume(self.lab.member, self.session)
-
-    def delete(self) -> None:
-        services.delete(self.lab.member, self.session)
-
-    def told(self, verb: str = "phase") -> list[tuple[str, str]]:
-        return list(Activity.objects.filter(host=self.host, verb=verb).order_by("pk").values_list("phase", "reason"))
-
-
-@dataclass
-class Lab:
-    stack: Stack
-    workspace: Workspace
-    subjects: list[Subject] = field(default_factory=list)
+class Lab(Laboratory[Subject]):
+    subject = Subject
 
     def __getitem__(self, name: str) -> Subject:
         return next(subject for subject in self.subjects if subject.session.name == name)
 
-    @cached_property
-    def member(self) -> Any:
-        return get_user_model().objects.get(username="member")
-
     def spec(self, name: str, *, hold: bool = False, preset: str = "vscode") -> SpecInput:
         spec = defaults(self.member, self.workspace, Preset.objects.get(slug=preset))
         return replace(spec, name=name, env=(EnvInput("HOLD", "1"),) if hold else ())
-
-    def launch(self, name: str, **options: Any) -> Subject:
-        return self.follow(services.launch(self.member, self.workspace, self.spec(name, **options)))
-
-    def follow(self, session: Session) -> Subject:
-        claim = session.mounts.get(is_home=True).volume.claim
-        self.subjects.append(Subject(session, self, claim))
-        return self.subjects[-1]
-
-    def follow_host(self, host: str) -> Subject:
-        return self.follow(Session.objects.get(host=host))
 
     def launch_all(self, *names: str) -> list[Subject]:
         """Launch them and wait until they are Running."""
@@ -212,7 +148,7 @@ class Lab:
         for subject in self.subjects:
             self.check_processes(subject)
             assert (subject.home.exists()) or subject.starts == 0
-            assert Volume.objects.filter(workspace=self.workspace, claim=subject.home_claim, trashed_at=None).exists()
+            assert Volume.objects.filter(workspace=self.workspace, claim=subject.claim, trashed_at=None).exists()
             told = subject.told()
             assert all(one != next_one for one, next_one in pairwise(told)), f"Said twice in a row: {told}"
             for verb in ("launch", "deleted"):
@@ -284,7 +220,7 @@ def set_clock(file: Path, seconds: float) -> None:
 
 @contextmanager
 def breakable_stack() -> Iterator[Stack]:
-    """A stack to break. Django's connection of this process leads to its database meanwhile."""
+    """A stack to break. Models of this process are in its database meanwhile."""
     with pytest.MonkeyPatch.context() as patch, ExitStack() as cleanup:
         tools = Path(tempfile.mkdtemp(prefix="slipway-faults-"))
         tools.chmod(0o755)
@@ -303,10 +239,5 @@ def breakable_stack() -> Iterator[Stack]:
         program.write_text(f"#!{find_python('nobody')} -I\n{(HERE / 'programs' / 'code-server').read_text()}")
         program.chmod(0o755)
         cleanup.enter_context(stack)
-        connection.close()
-        cleanup.callback(connection.close)
-        patch.setitem(connection.settings_dict, "NAME", str(environ.Env.db_url_config(stack.database_url)["NAME"]))
-        patch.setattr(settings, "SLIPWAY_LOCAL_ROOT", stack.local_root)
-        clusters._build.cache_clear()
-        cleanup.callback(clusters._build.cache_clear)
+        cleanup.enter_context(models_of(stack))
         yield stack
