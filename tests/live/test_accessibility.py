@@ -15,7 +15,7 @@ from tests.live.pages import NARROW, WIDE, Wizard, serious_findings
 from tests.stack import Stack
 
 PAGES = Callable[..., Any]
-SHOW = Callable[[str], Any]
+SHOW = Callable[..., Any]
 # Dark colours change contrasts and nothing else that axe looks at; a narrow screen, what is shown at all.
 CONTRAST = ("color-contrast",)
 SHOWN = (
@@ -37,9 +37,9 @@ def findings_everywhere(page: Page) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("name", VIEWS)
+@pytest.mark.parametrize("name", VIEWS, scope="session")  # of each page before those of the next one: see test_looks.py
 def test_axe_finds_nothing_serious(show: SHOW, name: str) -> None:
-    found = findings_everywhere(show(name))
+    found = findings_everywhere(show(name, only_look=True))
     assert not found, "\n".join(found)
 
 

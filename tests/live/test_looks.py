@@ -15,9 +15,10 @@ from tests.stack import Stack
 DESKTOP = {"width": 1440, "height": 900}
 
 
-@pytest.mark.parametrize("name", VIEWS)
-def test_the_page_fits_its_screen(show: Callable[[str], Any], name: str) -> None:
-    page = show(name)
+# Of each page before those of the next one: it is then loaded once for these tests and for axe.
+@pytest.mark.parametrize("name", VIEWS, scope="session")
+def test_the_page_fits_its_screen(show: Callable[..., Any], name: str) -> None:
+    page = show(name, only_look=True)
     for size in (DESKTOP, NARROW):
         page.set_viewport_size(size)
         assert overflow(page) == 0, f"{name} can be scrolled sideways at {size['width']} pixels"

@@ -46,14 +46,21 @@ def contents_of(tab: Page, path: str) -> Any:
     return answer["content"]
 
 
-def open_in_a_new_tab(page: Page) -> tuple[Page, list[str]]:
-    """Press Open; the new tab, and the addresses of everything that it asks for, WebSockets too, from now on."""
+def enter_in_a_new_tab(page: Page) -> tuple[Page, list[str]]:
+    """Press Open; the new tab, let in, and the addresses of everything that it asks for, WebSockets too, from now on."""
     addresses: list[str] = []
     page.context.on("request", lambda request: addresses.append(request.url))
     page.context.on("page", lambda tab: tab.on("websocket", lambda socket: addresses.append(socket.url)))
     with page.context.expect_page() as opening:
         page.get_by_role("button", name="Open", exact=True).click()
     tab = opening.value
+    tab.wait_for_url(re.compile(r"\.apps\.localhost:\d+/lab"), wait_until="commit", timeout=60_000)
+    return tab, addresses
+
+
+def open_in_a_new_tab(page: Page) -> tuple[Page, list[str]]:
+    """The same, with JupyterLab on the screen."""
+    tab, addresses = enter_in_a_new_tab(page)
     lab_is_open(tab)
     return tab, addresses
 
@@ -168,7 +175,7 @@ def at_its_page(page: Page, session: Session) -> Page:
 
 def test_a_ticket_works_once_and_only_where_it_is_for(page_as: PAGES, running: Session, watch: Watch) -> None:
     page = at_its_page(page_as("member"), running)
-    tab, addresses = open_in_a_new_tab(page)
+    tab, addresses = enter_in_a_new_tab(page)
     (ticket,) = [address for address in addresses if "/_slipway/enter" in address]
     assert "ticket" not in tab.url
     stranger = page_as()
@@ -212,7 +219,7 @@ def test_signing_out_closes_an_open_kernel_within_seconds(page_as: PAGES, runnin
 
 
 def test_the_cookie_that_opens_a_session_is_its_own_hosts_alone(page_as: PAGES, running: Session, stack: Stack) -> None:
-    tab, _ = open_in_a_new_tab(at_its_page(page_as("member"), running))
+    tab, _ = enter_in_a_new_tab(at_its_page(page_as("member"), running))
     own = {cookie["name"]: cookie for cookie in tab.context.cookies(stack.session_url(running.host))}
     assert own["slipway_gateway"]["domain"] == f"{running.host}.apps.localhost"
     assert own["slipway_gateway"]["httpOnly"]
