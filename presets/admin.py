@@ -10,6 +10,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.urls import path
 from django.utils.decorators import method_decorator
 from django.views.decorators.debug import sensitive_post_parameters
 
@@ -28,6 +29,8 @@ from presets.admin_forms import (
     VariableForm,
     VariableFormSet,
 )
+from presets.admin_import import ImportMixin
+from presets.exchange import PERMISSIONS
 from presets.models import (
     Configuration,
     ConfigurationVariable,
@@ -44,7 +47,10 @@ SHOWN = ("hidden", "deprecated", "deprecation_message")
 
 
 class OfferAdmin(CatalogAdmin):
-    """What can be hidden or deprecated."""
+    """What can be hidden or deprecated, and imported."""
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return super().changelist_view(request, {**(extra_context or {}), "may_import": request.user.has_perms(PERMISSIONS)})
 
     @admin.display(description="State", ordering="hidden")
     def state(self, offer: Offer) -> str:
@@ -109,7 +115,7 @@ class PresetVariableInline(VariableInline):
 
 
 @admin.register(Preset)
-class PresetAdmin(SortableAdminMixin, OfferAdmin):
+class PresetAdmin(ImportMixin, SortableAdminMixin, OfferAdmin):
     form = PresetForm
     list_display = ("name", "slug", "ide", "offered_to", "state", "used_by")
     list_filter = ("ide", "hidden", "deprecated")
@@ -133,6 +139,9 @@ class PresetAdmin(SortableAdminMixin, OfferAdmin):
     @method_decorator(sensitive_post_parameters())
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         return super().changeform_view(request, *args, **kwargs)
+
+    def get_urls(self) -> list[Any]:
+        return [path("import/", self.admin_site.admin_view(self.import_view), name="presets_preset_import"), *super().get_urls()]
 
     def get_prepopulated_fields(self, request: HttpRequest, obj: Any = None) -> dict[str, Any]:
         return {} if obj else super().get_prepopulated_fields(request, obj)

@@ -15,9 +15,9 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class Note:
-    """A field of the file that the catalog does not get: where, what was there (never a secret), and why."""
+    """A field of a document that the catalog does not get: where, what was there (never a secret), and why."""
 
-    place: str
+    path: str
     value: str
     why: str
 

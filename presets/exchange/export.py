@@ -96,8 +96,8 @@ class _WorkspaceKind:
             self._note("", str(self.preset), "It is left out: Kubeflow wants at least one image and one pod size.")
         return self.result
 
-    def _note(self, place: str, value: str, why: str) -> None:
-        self.result.notes.append(Note(f"{self.preset.slug}.{place}".rstrip("."), value, why))
+    def _note(self, path: str, value: str, why: str) -> None:
+        self.result.notes.append(Note(f"{self.preset.slug}.{path}".rstrip("."), value, why))
 
     def _fresh(self) -> Json:
         """What a preset that was made in Slipway has in Kubeflow."""

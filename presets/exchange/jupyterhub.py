@@ -70,7 +70,7 @@ class _Profile:
         self.document = node.document
         name = node.get("display_name").text(required=True)
         slug = slug_of(prefix + (node.get("slug").text() or name))
-        self.notes = list(rules.left_out(self.document, rules.PROFILE, node.value, node.path))
+        self.notes = list(rules.left_out(node.value, rules.PROFILE, node.path))
         self.base = node.get("kubespawner_override")
         shown: Values = {
             "name": cut(node.get("display_name"), Preset, "name", self.notes) or slug,

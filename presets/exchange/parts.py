@@ -22,7 +22,7 @@ NO_LIMIT_ABOVE = "A session may use what it is given, and no more: what it reque
 
 
 def note(notes: list[Note], node: Node, why: str, value: str | None = None) -> None:
-    notes.append(Note(node.document.place(node.path), summary(node.value) if value is None else value, why))
+    notes.append(Note(node.path, summary(node.value) if value is None else value, why))
 
 
 def refusal(validate: Callable[[str], None], value: str) -> str:

@@ -198,7 +198,7 @@ class _Comparison:
             self.own.fields.append(FieldChange("Workspaces", "", shortened(names, 120)))
         else:
             why = "No workspace has this namespace: the configuration is hidden until you choose its workspaces."
-            draft.notes.append(Note(f"{draft.place}, metadata.namespace", draft.namespace, why))
+            draft.notes.append(Note("metadata.namespace", draft.namespace, why))
             self.own.set("Hidden", "hidden", True)
 
     def _fields(self, change: RowChange, values: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ API_VERSION, KIND = "kubeflow.org/v1alpha1", "PodDefault"
 def parse(document: Document, prefix: str = "") -> ConfigurationDraft:
     """The configuration that the document asks for. Raises :class:`Refused` with every mistake in it."""
     top = root(replace(document, content=without_nulls(document.content)))
-    notes = list(rules.left_out(document, rules.POD_DEFAULT, document.content))
+    notes = list(rules.left_out(document.content, rules.POD_DEFAULT))
     spec, metadata = top.get("spec"), top.get("metadata")
     name = metadata.get("name").text(required=True)
     draft = ConfigurationDraft(slug=slug_of(f"{prefix}{name}"), place=document.place(), values={}, notes=notes)

@@ -48,4 +48,4 @@ def note_lines(notes: Iterable[Note]) -> Iterator[str]:
         grouped.setdefault(note.why, []).append(note)
     for why, same in grouped.items():
         yield f"  {why}"
-        yield from (f"      {note.place} ({note.value})" for note in same)
+        yield from (f"      {note.path} ({note.value})" for note in same)

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from presets.exchange.drafts import Note, summary
-from presets.exchange.reading import Document
 
 Table = Mapping[str, Any]
 CARRIED = ""
@@ -128,10 +127,10 @@ POD_DEFAULT: Table = {
 }
 
 
-def left_out(document: Document, table: Table, content: Mapping[str, Any], path: str = "") -> Iterator[Note]:
+def left_out(content: Mapping[str, Any], table: Table, path: str = "") -> Iterator[Note]:
     """A note for each field that the table does not carry. Null and empty values say nothing, so nothing is said of them.
 
-    ``content`` is what the document has at ``path``.
+    ``content`` is what a document has at ``path``.
     """
     for key, value in content.items():
         if value is None or value in ({}, []):
@@ -140,13 +139,13 @@ def left_out(document: Document, table: Table, content: Mapping[str, Any], path:
         verdict = table.get(key, table.get("*", UNKNOWN))
         if isinstance(verdict, str):
             if verdict:
-                yield Note(document.place(place), summary(value, secret=verdict in (UNKNOWN, LABELS)), verdict)
+                yield Note(place, summary(value, secret=verdict in (UNKNOWN, LABELS)), verdict)
         elif isinstance(value, list):
             for number, item in enumerate(value):
                 if isinstance(item, Mapping):
-                    yield from left_out(document, verdict, item, f"{place}[{item.get('id') or number}]")
+                    yield from left_out(item, verdict, f"{place}[{item.get('id') or number}]")
         elif isinstance(value, Mapping):
-            yield from left_out(document, verdict, value, place)
+            yield from left_out(value, verdict, place)
 
 
 UNLISTED = "Users choose among the images that the catalog has."

@@ -33,7 +33,7 @@ def parse(document: Document, ide: str = "", prefix: str = "") -> PresetDraft:
     ``ide`` is what the caller knows of it; the name of the preset gets the ``prefix``.
     """
     top = root(replace(document, content=modern(document.content)))
-    notes = list(rules.left_out(document, rules.WORKSPACE_KIND, document.content))
+    notes = list(rules.left_out(document.content, rules.WORKSPACE_KIND))
     name = top.get("metadata", "name").text(required=True)
     spec = top.get("spec")
     template = spec.get("podTemplate")
@@ -144,7 +144,7 @@ class _Options:
 
     def read(self) -> list[EntryDraft]:
         nodes = self.config.get("values").items("id")
-        if not nodes and not self.config.faults:
+        if not self.config.get("values").value:
             self.config.get("values").fault("required", "At least one is needed.")
         slugs = slugs_of(node.get("id").text() for node in nodes)
         entries = [entry for node in nodes if (entry := self._entry(node, slugs))]
