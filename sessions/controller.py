@@ -237,7 +237,11 @@ class Controller:
         """A write that was delayed on its way may have made a deleted session's Secret again. Nobody may list Secrets, so each
         is removed once more when nothing can be on its way any longer. (A StatefulSet is seen, see ``report_orphans``.)"""
         while self.deleted and self.deleted[0][0] <= now:
-            async_task(tasks.remove_again, *self.deleted.popleft()[1:])
+            _, cluster_id, namespace, host = self.deleted.popleft()
+            if cluster_id in self.silent:
+                self.deleted.append((now + LATE, cluster_id, namespace, host))
+            else:
+                async_task(tasks.remove_again, cluster_id, namespace, host)
 
     def report_clusters(self) -> None:
         """What only the controller knows, for the admin's start page."""

@@ -306,9 +306,13 @@ def test_what_came_late_and_can_not_be_seen_is_removed_when_nothing_is_on_its_wa
     rounds()
     OrmQ.objects.all().delete()
     driver.removed.clear()
-    controller.remove_late(time.monotonic())
+    now = time.monotonic()
+    controller.remove_late(now)
+    controller.silent = {cluster.pk}
+    controller.remove_late(now + LATE)
     assert not OrmQ.objects.exists()
-    controller.remove_late(time.monotonic() + LATE)
+    controller.silent = set()
+    controller.remove_late(now + LATE * 2)
     task = OrmQ.objects.get().task
     assert task["args"] == (cluster.pk, "research", host)
     tasks.remove_again(*task["args"])
