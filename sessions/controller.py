@@ -13,9 +13,11 @@ import queue
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from datetime import datetime
+from dataclasses import replace
+from datetime import timedelta
+from itertools import islice
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
@@ -26,11 +28,12 @@ from compute.clusters import driver_for
 from compute.clusters.base import ClusterError
 from compute.models import Cluster
 from compute.workload import Observation, Step
-from sessions import cluster_reports, drafts, gateway, heartbeat, launch_times, services, tasks
+from sessions import cluster_reports, drafts, gateway, launch_times, services, tasks
 from sessions.cluster_watch import ClusterWatch
 from sessions.lease import Lease
 from sessions.models import Activity, Desired, Phase, Session
-from sessions.status import UNREACHABLE_AFTER, Status, View, derive, intent_of, steps_as_json
+from sessions.status import UNREACHABLE_AFTER, View, derive, intent_of
+from sessions.status_rows import News, changes, write
 from storage import services as storage
 
 log = logging.getLogger(__name__)
@@ -44,6 +47,11 @@ DUE_EVERY = 1.0  # seconds between looks for rows that are to be tried now
 BATCH = 200  # sessions of a cluster that went away or came back that are told in one round
 LATE = 120.0  # seconds after which nothing that was sent to a cluster can still take effect: its API server gives up after 60
 ASK_EVERY = 2.0  # seconds between direct questions about one workload that the watch has not mentioned
+ASK_AFTER = timedelta(seconds=2)  # what was sent so recently will be mentioned
+WRITTEN_TOGETHER = 50  # rows per transaction
+# Shares of the time, at most: what comes thick and fast is gathered, and costs less together.
+GATHER = 0.15  # for what the clusters say
+LOOK = 0.05  # for what may have changed without a word
 
 
 def lead(stop: threading.Event) -> None:
@@ -53,8 +61,7 @@ def lead(stop: threading.Event) -> None:
         try:
             if lease.take():
                 log.info("Leading")
-                controller = Controller(stop, lease)
-                controller.run()
+                Controller(stop).run(lease)
         except DatabaseError as error:
             log.warning("The database failed: %s", type(error).__name__)
             connection.close()
@@ -66,12 +73,10 @@ def lead(stop: threading.Event) -> None:
 class Controller:
     """The leading controller. ``run`` returns when ``stop`` is set, or when another process has the lease."""
 
-    def __init__(self, stop: threading.Event, lease: Lease | None = None) -> None:
+    def __init__(self, stop: threading.Event) -> None:
         self.stop = stop
-        self.lease = lease
         self.inbox: queue.Queue[tuple[int, Observation]] = queue.Queue()
         self.watches: dict[int, ClusterWatch] = {}
-        self.settled: list[tuple[Session, str, datetime]] = []  # launches that have come to their end and are not counted yet
         self.seen: dict[str, Observation] = {}
         self.where: dict[str, int] = {}  # the cluster of each workload that was seen
         self.orphans: set[str] = set()
@@ -83,14 +88,14 @@ class Controller:
         # Monotonic times: a clock that is set back must not put these off.
         now = self.started = time.monotonic()
         self.started_at = timezone.now()
-        self.next_due = self.next_sweep = self.next_housekeeping = now
+        self.next_round = self.next_look = self.next_due = self.next_sweep = self.next_housekeeping = now
         self.next_resync = now + 5
 
-    def run(self) -> None:
+    def run(self, lease: Lease) -> None:
         try:
             while not self.stop.is_set():
                 try:
-                    if self.lease is not None and not self.lease.hold():
+                    if not lease.hold():
                         log.warning("Another controller leads now")
                         return
                     self.round()
@@ -105,14 +110,18 @@ class Controller:
     def round(self) -> None:
         """Everything once: what the clusters said, what users asked for, and what is due."""
         hosts = self.read_inbox()
+        now = time.monotonic()
         sessions = Session.objects.for_status()
         if hosts:
             rows = list(sessions.filter(host__in=hosts))
             self.report_orphans(hosts - {row.host for row in rows})
             self.update(rows)
-        self.update(sessions.unsettled().exclude(host__in=hosts))
+            self.next_round = _after(now, GATHER)
+        if now >= self.next_look:
+            looked = time.monotonic()
+            self.update(sessions.unsettled().exclude(host__in=hosts))
+            self.next_look = _after(looked, LOOK)
         self.follow_outages()
-        now = time.monotonic()
         if now >= self.next_due:
             self.next_due = now + DUE_EVERY
             tasks.queue_due()
@@ -121,14 +130,14 @@ class Controller:
             self.sweep(now)
 
     def read_inbox(self) -> set[str]:
-        """Wait up to a tick for observations, take all there are, and remember the newest of each workload."""
+        """The workloads of which there is news. Waits for some for up to a tick, and then gathers more for as long as the last
+        round's cost asks for; of each workload only the newest counts."""
         hosts: set[str] = set()
         try:
             item = self.inbox.get(timeout=TICK)
+            self.stop.wait(max(0.0, self.next_round - time.monotonic()))
             while True:
-                self.where[item[1].name], observation = item
-                self.seen[observation.name] = observation
-                hosts.add(observation.name)
+                self.take(*item, hosts)
                 if len(hosts) >= 500:
                     break
                 item = self.inbox.get_nowait()
@@ -136,31 +145,45 @@ class Controller:
             pass
         return hosts
 
-    def update(self, rows: Iterable[Session]) -> None:
-        """Derive and write each row's status; one bad row never blocks the rest."""
-        for row in rows:
-            try:
-                self.update_one(row)
-            except DatabaseError:
-                raise
-            except Exception:
-                log.exception("Deriving the status of %s failed", row.host)
-        ended, self.settled = self.settled, []
-        launch_times.count(ended)
+    def take(self, cluster_id: int, observation: Observation, hosts: set[str]) -> None:
+        """Remember what is said of a workload; its name goes to ``hosts`` unless the same was said before."""
+        name = observation.name
+        before = self.seen.get(name)
+        self.where[name] = cluster_id
+        self.seen[name] = observation
+        if before is None or name in self.orphans or replace(before, at=observation.at) != observation:
+            hosts.add(name)
 
-    def update_one(self, session: Session) -> None:
+    def update(self, rows: Iterable[Session]) -> None:
+        """Derive and write the rows' statuses; one bad row never blocks the rest."""
+        for batch in _batched(rows, WRITTEN_TOGETHER):
+            news: list[News] = []
+            reapply: list[int] = []
+            for row in batch:
+                try:
+                    self.update_one(row, news, reapply)
+                except DatabaseError:
+                    raise
+                except Exception:
+                    log.exception("Deriving the status of %s failed", row.host)
+            written = write(news)
+            for one in written:
+                if one.told:
+                    log.info("%s is %s (%s)", one.session.host, one.status.phase, one.status.reason)
+            launch_times.count((one.session, one.status.phase, one.phase_since) for one in written if one.settled)
+            for session_id in reapply:
+                tasks.queue(session_id)
+
+    def update_one(self, session: Session, news: list[News], reapply: list[int]) -> None:
         view = self.view(session)
         status = derive(view)
         if status.gone:
             self.forget(session)
             return
-        before = session.settled_revision
-        if write_status(session, view, status):
-            log.info("%s is %s (%s)", session.host, status.phase, status.reason)
-        if session.settled_revision > before:
-            self.settled.append((session, session.phase, session.phase_since))
+        if changed := changes(session, view, status):
+            news.append(News(session, view, status, changed))
         if status.reapply:
-            tasks.queue(session.pk)
+            reapply.append(session.pk)
 
     def view(self, session: Session) -> View:
         now = timezone.now()
@@ -176,12 +199,13 @@ class Controller:
     def ask(self, session: Session, watch: ClusterWatch | None) -> Observation | None:
         """One workload that was sent to the cluster and that the watch has not mentioned yet, asked for directly.
 
-        None when it was asked for a moment ago, or the cluster does not answer.
+        None when it was sent or asked for a moment ago, or the cluster does not answer.
         """
         now = time.monotonic()
         unreachable = watch is not None and watch.unreachable_since is not None
         sent = session.applied_generation >= session.generation
-        if unreachable or not sent or now - self.asked.get(session.host, -ASK_EVERY) < ASK_EVERY:
+        fresh = session.applied_at is not None and abs(timezone.now() - session.applied_at) < ASK_AFTER
+        if unreachable or not sent or fresh or now - self.asked.get(session.host, -ASK_EVERY) < ASK_EVERY:
             return None
         self.asked[session.host] = now
         try:
@@ -258,9 +282,7 @@ class Controller:
             )
 
     def sweep(self, now: float) -> None:
-        """What is due: a heartbeat, watches of new clusters, lost tasks, silent sessions, and (rarely) housekeeping."""
-        if self.lease is None:
-            heartbeat.stamp(heartbeat.CONTROLLER)
+        """What is due: watches of new clusters, lost tasks, silent sessions, and (rarely) housekeeping."""
         self.follow_clusters()
         self.report_clusters()
         self.remove_late(now)
@@ -318,59 +340,20 @@ class Controller:
     def resync(self) -> None:
         """Running sessions that no watch has mentioned since the start are asked for one by one: they may be lost. And
         whatever is Unknown although its cluster answers."""
-        silent = Session.objects.filter(phase=Phase.RUNNING).exclude(host__in=self.seen).for_status()
-        self.update(silent[:200])
+        running = Session.objects.filter(phase=Phase.RUNNING).values_list("host", flat=True)
+        silent = [host for host in running.iterator() if host not in self.seen][:200]
+        if silent:
+            self.update(Session.objects.filter(host__in=silent).for_status())
         self.update(Session.objects.filter(phase=Phase.UNKNOWN).exclude(workspace__cluster__in=self.away).for_status()[:500])
 
 
-def write_status(session: Session, view: View, status: Status) -> bool:
-    """Write the row's status fields if they changed; True when the phase or its reason did. Recorded in the activity."""
-    seen = view.current
-    now = view.now
-    moved = session.phase != status.phase
-    fresh: dict[str, object] = {
-        "phase": status.phase,
-        "reason": status.reason,
-        "message": status.message,
-        "status_generation": view.intent.generation,
-        **launch_times.settled(session, status.phase),
-    }
-    if moved:
-        fresh["phase_since"] = now
-        fresh["running_since"] = now if status.phase == Phase.RUNNING else None
-    if seen is not None:
-        fresh |= {
-            "steps": steps_as_json(view),
-            "warnings": list(seen.warnings),
-            "endpoint": seen.endpoint,
-            "node": seen.node,
-            "log_tail": seen.log_tail[-8000:],
-            "restarts": seen.restarts,
-            "observed_revision": seen.revision,
-        }
-    elif session.observed_revision != view.intent.revision:
-        fresh |= {"steps": steps_as_json(view), "warnings": [], "endpoint": "", "node": "", "log_tail": ""}
-    if status.phase != Phase.RUNNING:
-        fresh["endpoint"] = ""
-    changed = {name: value for name, value in fresh.items() if getattr(session, name) != value}
-    if not changed:
-        return False
-    told = moved or "reason" in changed
-    with transaction.atomic():
-        # Only for the generation that it was derived from: a newer intent gets its own status in the next round.
-        current = Session.objects.filter(pk=session.pk, generation=view.intent.generation)
-        if not current.update(observed_at=now, **changed):
-            return False
-        if told:
-            Activity.objects.create(
-                workspace_id=session.workspace_id,
-                session=session,
-                host=session.host,
-                verb="phase",
-                phase=status.phase,
-                reason=status.reason,
-                message=status.message,
-            )
-    for name, value in changed.items():
-        setattr(session, name, value)
-    return told
+def _after(began: float, share: float) -> float:
+    """When to do again what began then and has just been done, so that it takes at most that share of all time."""
+    now = time.monotonic()
+    return now + (now - began) * (1 / share - 1)
+
+
+def _batched(rows: Iterable[Session], size: int) -> Iterator[list[Session]]:
+    remaining = iter(rows)
+    while batch := list(islice(remaining, size)):
+        yield batch

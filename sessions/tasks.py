@@ -72,7 +72,7 @@ def queue_due(limit: int = 500) -> int:
     for start in range(0, len(due), BATCH):
         batch = due[start : start + BATCH]
         with transaction.atomic():
-            Session.objects.filter(pk__in=batch).update(queued_at=now)
+            Session.objects.filter(pk__in=_lock(batch)).update(queued_at=now)
             async_task(reconcile, *batch)
     return len(due)
 
@@ -102,15 +102,27 @@ def reconcile(*session_ids: int) -> None:
 def _claim(session_ids: Sequence[int], holder: str) -> list[Session]:
     """Take the rows' leases. Left out are rows that are gone, or that another task holds (it queues again if there is more to do)."""
     now = timezone.now()
-    rows = Session.objects.filter(pk__in=session_ids)
     free = Q(lease_until=None) | Q(lease_until__lt=now) | Q(lease_until__gt=now + LEASE * 2)
-    if rows.filter(free).update(lease_until=now + LEASE, lease_holder=holder, queued_at=None) < len(session_ids):
-        rows.exclude(lease_holder=holder).update(queued_at=None)
-    found = rows.filter(lease_holder=holder).select_related("workspace__cluster").defer("env", "steps", "warnings", "log_tail")
-    try:
-        return list(found)
-    except UndecryptableValue:  # the act that needs it reads it, and fails alone
-        return list(found.defer("snapshot", "ide_token"))
+    rows = Session.objects.filter(free, pk__in=session_ids).select_related("workspace__cluster").order_by("pk")
+    found = rows.defer("env", "steps", "warnings", "log_tail").select_for_update(of=("self",), no_key=True)
+    with transaction.atomic():
+        try:
+            claimed = list(found)
+        except UndecryptableValue:  # the act that needs it reads it, and fails alone
+            claimed = list(found.defer("snapshot", "ide_token"))
+        keys = [session.pk for session in claimed]
+        Session.objects.filter(pk__in=keys).update(lease_until=now + LEASE, lease_holder=holder, queued_at=None)
+    for held in set(session_ids).difference(keys):
+        Session.objects.filter(pk=held).update(queued_at=None)
+    return claimed
+
+
+def _lock(session_ids: Sequence[int]) -> list[int]:
+    """Lock rows until the transaction's end, in the order of their keys as the controller does, so that nobody waits in a circle."""
+    if len(session_ids) == 1:
+        return list(session_ids)
+    rows = Session.objects.filter(pk__in=session_ids).order_by("pk").select_for_update(no_key=True)
+    return list(rows.values_list("pk", flat=True))
 
 
 def _give_back(session: Session, holder: str) -> None:
@@ -178,7 +190,7 @@ def _act(session: Session) -> None:
 
 
 def _record_applied(sessions: Sequence[Session], holder: str) -> None:
-    """Record what was sent, and free the rows. One query, more for those of which something newer was asked for meanwhile."""
+    """Record what was sent, and free the rows. A few queries, one more for each if something newer was asked for meanwhile."""
     by_generation: dict[int, list[Session]] = {}
     for session in sessions:
         by_generation.setdefault(session.generation, []).append(session)
@@ -196,9 +208,12 @@ def _record_applied(sessions: Sequence[Session], holder: str) -> None:
             "apply_message": "",
             "apply_final": False,
         }
-        rows = Session.objects.filter(pk__in=[session.pk for session in alike], lease_holder=holder)
-        if rows.filter(generation=generation).update(**applied) < len(alike):
-            rows.update(**applied)
+        with transaction.atomic():
+            rows = Session.objects.filter(pk__in=_lock([session.pk for session in alike]), lease_holder=holder)
+            done = rows.filter(generation=generation).update(**applied)
+            if done < len(alike):
+                rows.update(**applied)
+        if done < len(alike):
             for session in alike:
                 _queue_if_newer(session)
 

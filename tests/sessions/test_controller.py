@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_q.models import OrmQ
 
@@ -17,8 +19,9 @@ from compute.clusters.base import ClusterError, Stop
 from compute.models import Cluster, Workspace
 from sessions import services, tasks
 from sessions.cluster_watch import ClusterWatch
-from sessions.controller import LATE, Controller
+from sessions.controller import LATE, Controller, _after
 from sessions.models import Activity, Phase, Session
+from sessions.status import Status, View, derive
 from storage.models import Volume
 from tests.conftest import Cast
 from tests.fakes import FakeDriver
@@ -36,6 +39,8 @@ def rounds(controller: Controller, cluster: Cluster, driver: FakeDriver, monkeyp
     """Feed the controller what the fake cluster says now, and let it go round once; watch threads stay out of it."""
     monkeypatch.setattr(controller, "follow_clusters", lambda: None)
     monkeypatch.setattr("sessions.controller.TICK", 0.001)
+    for share in ("GATHER", "LOOK"):
+        monkeypatch.setattr(f"sessions.controller.{share}", 1.0)  # no round is put off
 
     def go() -> None:
         for observation in driver.observations.values():
@@ -351,3 +356,75 @@ def test_a_cluster_that_is_reached_in_another_way_gets_a_new_watch(cluster: Clus
         assert controller.watches[cluster.pk] is not first
     finally:
         controller.stop.set()
+
+
+def test_what_was_said_before_costs_nothing(
+    launch: Launch, reconciled: Any, observe: Any, rounds: Any, controller: Controller, driver: FakeDriver, cluster: Cluster
+) -> None:
+    session = reconciled(launch())
+    same = observe(session, ready=True, endpoint="unix:/run/s")
+    rounds()
+    for _ in range(3):
+        controller.inbox.put((cluster.pk, replace(same, at=timezone.now())))
+    assert controller.read_inbox() == set()
+    controller.inbox.put((cluster.pk, replace(same, ready=False)))
+    assert controller.read_inbox() == {session.host}
+
+
+def test_news_of_many_sessions_is_read_and_told_together(
+    launch: Launch, reconciled: Any, observe: Any, rounds: Any, controller: Controller
+) -> None:
+    sessions = [reconciled(launch(name=f"s-{number}")) for number in range(20)]
+    rounds()
+    for session in sessions:
+        observe(session, ready=True, endpoint="unix:/run/s")
+    controller.next_sweep = controller.next_due = controller.next_look = time.monotonic() + 60
+    with CaptureQueriesContext(connection) as captured:
+        rounds()
+    said = [query["sql"] for query in captured]
+    assert sum(sql.startswith('UPDATE "notebook_sessions_session"') for sql in said) == len(sessions)
+    assert sum(sql.startswith('INSERT INTO "notebook_sessions_activity"') for sql in said) == 1
+    assert sum('"notebook_sessions_session"' in sql and sql.startswith("SELECT") for sql in said) == 1
+    assert set(Session.objects.values_list("phase", flat=True)) == {Phase.RUNNING}
+    assert Activity.objects.filter(verb="phase", phase=Phase.RUNNING).count() == 20
+
+
+def test_a_status_that_the_database_refuses_does_not_keep_back_the_others(
+    launch: Launch, reconciled: Any, observe: Any, rounds: Any
+) -> None:
+    bad, good = reconciled(launch(name="bad")), reconciled(launch(name="good"))
+    observe(bad, ready=True, endpoint="unix:/run/s", restarts=-1)
+    observe(good, ready=True, endpoint="unix:/run/s")
+    rounds()
+    assert dict(Session.objects.values_list("name", "phase")) == {"bad": Phase.PENDING, "good": Phase.RUNNING}
+
+
+def test_a_pause_that_comes_while_a_status_is_derived_is_not_written_over(
+    launch: Launch, cast: Cast, reconciled: Any, observe: Any, rounds: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = reconciled(launch())
+    observe(session, ready=True, endpoint="unix:/run/s")
+
+    def paused_meanwhile(view: View) -> Status:
+        monkeypatch.undo()
+        services.pause(cast.owner, session)
+        return derive(view)
+
+    monkeypatch.setattr("sessions.controller.derive", paused_meanwhile)
+    rounds()
+    session.refresh_from_db()
+    assert (session.generation, session.status_generation, session.phase) == (2, 0, Phase.PENDING)
+    assert not Activity.objects.filter(verb="phase", phase=Phase.RUNNING).exists()
+
+
+def test_what_has_just_been_dear_is_put_off_to_keep_its_share_of_the_time() -> None:
+    now = time.monotonic()
+    assert _after(now - 1, share=0.25) - now == pytest.approx(3, abs=0.5)
+
+
+def test_news_is_gathered_until_the_next_round_is_due(controller: Controller, cluster: Cluster, observe: Any, launch: Launch) -> None:
+    controller.next_round = time.monotonic() + 0.2
+    for name in ("first", "second"):
+        controller.inbox.put((cluster.pk, observe(launch(name=name))))
+    assert len(controller.read_inbox()) == 2
+    assert time.monotonic() >= controller.next_round

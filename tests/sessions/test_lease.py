@@ -61,5 +61,5 @@ def test_a_controller_that_lost_its_lease_ends_its_term(other: Lease) -> None:
     assert mine.take()
     Heartbeat.objects.filter(name=CONTROLLER).update(holder=other.holder)
     mine.renewed = 0
-    controller.Controller(threading.Event(), mine).run()
+    controller.Controller(threading.Event()).run(mine)
     assert Heartbeat.objects.get(name=CONTROLLER).holder == other.holder

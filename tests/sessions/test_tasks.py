@@ -219,3 +219,50 @@ def test_times_from_a_clock_that_jumped_hold_nothing_up(launch: Launch) -> None:
 
 def test_a_task_for_a_session_that_is_gone_does_nothing(db: None) -> None:
     tasks.reconcile(12345)
+
+
+def test_what_waits_in_a_long_queue_is_not_queued_again(launch: Launch) -> None:
+    session = launch()
+    long_ago = timezone.now() - timedelta(minutes=1)
+    Session.objects.update(queued_at=long_ago + timedelta(seconds=1))
+    OrmQ.objects.update(lock=long_ago)
+    assert tasks.queue_due() == 0  # its own task, or one that is older, has waited all the time
+    OrmQ.objects.update(lock=timezone.now())
+    assert tasks.queue_due() == 1
+    session.refresh_from_db()
+    assert session.queued_at > long_ago + timedelta(seconds=30)
+    assert OrmQ.objects.count() == 2
+
+
+def test_a_batch_costs_few_queries_and_each_session_fails_alone(
+    launch: Launch, driver: FakeDriver, cast: Cast, monkeypatch: pytest.MonkeyPatch, django_assert_max_num_queries: Any
+) -> None:
+    sessions = [launch(name=f"s-{number}") for number in range(8)]
+    bad, paused = sessions[0], sessions[1]
+    services.pause(cast.owner, paused)
+    apply = driver.apply
+
+    def some(workload: Workload) -> None:
+        if workload.name == bad.host:
+            raise ClusterError("QuotaExceeded", "Nothing is left.")
+        apply(workload)
+
+    monkeypatch.setattr(driver, "apply", some)
+    with django_assert_max_num_queries(22):  # a third of them for the one that fails
+        tasks.reconcile(*(session.pk for session in sessions))
+    reasons = dict(Session.objects.values_list("host", "apply_reason"))
+    assert reasons.pop(bad.host) == "QuotaExceeded"
+    assert set(reasons.values()) == {""}
+    assert set(Session.objects.needing_apply()) == {bad}
+    assert not Session.objects.exclude(lease_until=None).exists()
+    assert (len(driver.applied), driver.paused) == (6, [paused.host])
+
+
+def test_a_slow_cluster_keeps_no_other_session_of_the_batch(launch: Launch, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = launch(name="first"), launch(name="second")
+    OrmQ.objects.all().delete()
+    monkeypatch.setattr(tasks, "PATIENCE", -1)
+    tasks.reconcile(first.pk, second.pk)
+    assert driver.applied == []
+    assert not Session.objects.exclude(lease_until=None).exists()
+    assert OrmQ.objects.count() == 2

@@ -1,0 +1,112 @@
+"""Statuses into rows: which fields change, and their writing, many at a time. Only the controller uses it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import DataError, IntegrityError, transaction
+
+from sessions import launch_times
+from sessions.models import Activity, Phase, Session
+from sessions.status import Status, View, steps_as_json
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class News:
+    """A status that differs from the session's row, and the fields that it changes."""
+
+    session: Session
+    view: View
+    status: Status
+    changed: dict[str, Any]
+
+    @property
+    def settled(self) -> bool:
+        """Whether a launch has come to its end with it."""
+        return "settled_revision" in self.changed
+
+    @property
+    def phase_since(self) -> datetime:
+        since: datetime = self.changed.get("phase_since", self.session.phase_since)
+        return since
+
+    @property
+    def told(self) -> bool:
+        """Whether it is worth a line of activity: the phase or its reason has changed."""
+        return "phase" in self.changed or "reason" in self.changed
+
+
+def changes(session: Session, view: View, status: Status) -> dict[str, Any]:
+    """The row's fields that are not as the status says."""
+    seen = view.current
+    fresh: dict[str, Any] = {
+        "phase": status.phase,
+        "reason": status.reason,
+        "message": status.message,
+        "status_generation": view.intent.generation,
+        **launch_times.settled(session, status.phase),
+    }
+    if session.phase != status.phase:
+        fresh["phase_since"] = view.now
+        fresh["running_since"] = view.now if status.phase == Phase.RUNNING else None
+    if seen is not None:
+        fresh |= {
+            "steps": steps_as_json(view),
+            "warnings": list(seen.warnings),
+            "endpoint": seen.endpoint,
+            "node": seen.node,
+            "log_tail": seen.log_tail[-8000:],
+            "restarts": seen.restarts,
+            "observed_revision": seen.revision,
+        }
+    elif session.observed_revision != view.intent.revision:
+        fresh |= {"steps": steps_as_json(view), "warnings": [], "endpoint": "", "node": "", "log_tail": ""}
+    if status.phase != Phase.RUNNING:
+        fresh["endpoint"] = ""
+    return {name: value for name, value in fresh.items() if getattr(session, name) != value}
+
+
+def write(news: Sequence[News]) -> list[News]:
+    """Write them in one transaction, with a line of activity for each that is worth it; returns those that were written.
+
+    Left out is what was derived for an intent that is no longer the newest: the next round sees that one. So is a row
+    that the database refuses; it must not block the others.
+    """
+    if not news:
+        return []
+    try:
+        with transaction.atomic():
+            return _write(news)
+    except (DataError, IntegrityError):
+        if len(news) > 1:
+            return [written for one in news for written in write([one])]
+        log.exception("The status of %s could not be written", news[0].session.host)
+        return []
+
+
+def _write(news: Sequence[News]) -> list[News]:
+    written = []
+    for one in sorted(news, key=lambda one: one.session.pk):  # as whoever locks several sessions: nobody waits in a circle
+        current = Session.objects.filter(pk=one.session.pk, generation=one.view.intent.generation)
+        if current.update(observed_at=one.view.now, **one.changed):
+            written.append(one)
+    Activity.objects.bulk_create(
+        Activity(
+            workspace_id=one.session.workspace_id,
+            session=one.session,
+            host=one.session.host,
+            verb="phase",
+            phase=one.status.phase,
+            reason=one.status.reason,
+            message=one.status.message,
+        )
+        for one in written
+        if one.told
+    )
+    return written
