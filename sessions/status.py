@@ -17,6 +17,8 @@ from sessions.models import Desired, Phase, Session
 UNREACHABLE_AFTER = timedelta(seconds=15)
 # After this long without effect, what was applied is applied again (it is idempotent, and heals what was lost).
 REAPPLY_AFTER = timedelta(seconds=10)
+# A start that the cluster is busy with is not without effect; but something that it needs may have been taken away.
+REAPPLY_START_AFTER = timedelta(seconds=30)
 # A start that an observation still denies this soon after it was applied has only not been seen yet.
 SETTLE = timedelta(seconds=3)
 QUEUED = "Queued"
@@ -234,7 +236,8 @@ def _pending(view: View) -> Status:
         return Status(Phase.PENDING, QUEUED, "Waiting for its turn to be sent to the cluster.")
     seen = view.current
     lost = seen is not None and not seen.exists and view.age_of_apply > SETTLE
-    reapply = lost or view.stalled or (seen is not None and seen.drifted)
+    stalled = view.stalled and (seen is None or view.age_of_apply > REAPPLY_START_AFTER)
+    reapply = lost or stalled or (seen is not None and seen.drifted)
     active = next((s for s in _steps(view) if s.state == StepState.ACTIVE), None)
     if active is not None:
         return Status(Phase.PENDING, _camel(active.step), active.message or f"{STEP_LABELS[active.step]}.", reapply=reapply)

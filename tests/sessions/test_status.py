@@ -100,7 +100,9 @@ def test_only_a_deleted_session_that_is_gone_is_forgotten() -> None:
     ("asked", "observation", "again"),
     [
         (intent(), seen(), False),
-        (intent(applied_at=ago(11)), seen(), True),
+        (intent(applied_at=ago(11)), None, True),
+        (intent(applied_at=ago(11)), seen(), False),
+        (intent(applied_at=ago(31)), seen(), True),
         (intent(applied_at=ago(11)), seen(ready=True, endpoint="unix:/s"), False),
         (intent(applied_at=ago(11)), seen(failed=True), False),
         (intent(applied_at=ago(1)), seen(exists=False), False),
@@ -111,7 +113,7 @@ def test_only_a_deleted_session_that_is_gone_is_forgotten() -> None:
         (intent(applied_at=NOW + timedelta(hours=1)), seen(), True),
     ],
 )
-def test_what_has_no_effect_is_applied_again(asked: Intent, observation: Observation, again: bool) -> None:
+def test_what_has_no_effect_is_applied_again(asked: Intent, observation: Observation | None, again: bool) -> None:
     assert derive(view(asked, observation)).reapply is again
 
 
