@@ -93,3 +93,19 @@ def workspace_view(
         return view(request, *args, **kwargs)
 
     return wrapped
+
+
+def account_view(view: Callable[Concatenate[Any, P], HttpResponse]) -> Callable[..., HttpResponse]:
+    """A view of what is the user's own, in no workspace: signed in. The frame shows the workspace that was last looked at."""
+
+    @login_required
+    @wraps(view)
+    def wrapped(request: Any, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        try:
+            request.membership = membership_of(request.user, request.session.get(LAST_WORKSPACE, ""))
+            request.workspace = request.membership.workspace
+        except Http404:
+            pass  # a member of nothing, or not any more: the frame does without
+        return view(request, *args, **kwargs)
+
+    return wrapped

@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 from config import views
+from sessions import token_views
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -12,6 +13,9 @@ urlpatterns = [
     path("metrics", views.metrics, name="metrics"),
     path("sign-in/", views.SignIn.as_view(), name="login"),
     path("sign-out/", views.SignOut.as_view(), name="logout"),
+    path("account/tokens/", token_views.token_list, name="tokens"),
+    path("account/tokens/new/", token_views.token_new, name="token_new"),
+    path("account/tokens/<slug:token>/revoke/", token_views.token_revoke, name="token_revoke"),
     path("admin/", admin.site.urls),
     path("w/<slug:workspace>/presets/", include("presets.urls")),
     path("w/<slug:workspace>/", include("storage.urls")),

@@ -15,7 +15,8 @@ class ServiceForm(forms.Form):
 
     def refuse(self, refused: Refused) -> None:
         for problem in refused.problems:
-            field = problem.field if problem.field in self.fields else None
+            name = problem.field.partition(".")[0]  # the form shows the items of a list as one field
+            field = name if name in self.fields else None
             self.add_error(field, forms.ValidationError(problem.message, code=problem.code))
 
 

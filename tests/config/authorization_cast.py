@@ -18,7 +18,8 @@ from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
 
-from compute.models import Workspace
+from compute import tokens
+from compute.models import ApiToken, Workspace
 from presets.models import Configuration, ConfigurationVariable
 from sessions import services
 from sessions.models import Desired, Draft, Phase, Session
@@ -45,6 +46,7 @@ class World:
     old: Volume
     secret: Secret
     draft: Draft
+    token: ApiToken
     _signed_in: dict[str, str] = field(default_factory=dict)
 
     def client(self, person: str, **options: Any) -> Client:
@@ -68,13 +70,14 @@ class World:
             "storage:volume_restore": [self.old.pk],
             "storage:volume_purge": [self.old.pk],
             "storage:secret_delete": [self.secret.pk],
+            "token_revoke": [self.token.public_id],
         }
         known |= {f"sessions:{page}": [self.running.host] for page in ("detail", "logs", "events", "open", "pause", "delete")}
         return known.get(route, [])
 
     def url(self, route: str, workspace: str = "research") -> str:
         is_inside = route.partition(":")[0] in ("sessions", "presets", "storage")
-        return reverse(route, args=[workspace, *self.objects(route)] if is_inside else [])
+        return reverse(route, args=[workspace, *self.objects(route)] if is_inside else self.objects(route))
 
 
 def build(cast: Cast, workspace: Workspace, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> World:
@@ -112,6 +115,7 @@ def build(cast: Cast, workspace: Workspace, driver: FakeDriver, monkeypatch: pyt
         old=old,
         secret=secret,
         draft=Draft.objects.create(pk=uuid.uuid4(), owner=cast.owner, workspace=workspace, data=answers.to_data()),
+        token=tokens.create_token(cast.owner, name="laptop", scopes=["read"]).row,
     )
 
 

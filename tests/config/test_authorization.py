@@ -49,6 +49,13 @@ login                   POST  200       302       302     302     302     302
 logout                  GET   405       405       405     405     405     405
 logout                  POST  302       302       302     302     302     302
 
+tokens                  GET   sign-in   200       200     200     200     200
+tokens                  POST  405       405       405     405     405     405
+token_new               GET   sign-in   200       200     200     200     200
+token_new               POST  sign-in   200       200     200     200     200
+token_revoke            GET   sign-in   404       404     404     404     200
+token_revoke            POST  sign-in   404       404     404     404     done
+
 sessions:list           GET   sign-in   404       200     200     200     200
 sessions:list           POST  405       405       405     405     405     405
 sessions:new            GET   sign-in   404       403     200     200     200
