@@ -240,6 +240,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
 }
 SLIPWAY_API_RATE = positive("SLIPWAY_API_RATE", 600)  # requests per minute and token
+SLIPWAY_API_WAITERS = positive("SLIPWAY_API_WAITERS", 4)  # requests with ?wait= that a web process lets wait at once
 
 SLIPWAY_CURRENCY = os.environ.get("SLIPWAY_CURRENCY", "$")  # environ would take "$" for a reference
 SLIPWAY_TRASH_DAYS = positive("SLIPWAY_TRASH_DAYS", 14)

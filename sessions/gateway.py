@@ -23,11 +23,12 @@ from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_K
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session as SignIn
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Substr
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare, salted_hmac
 
 from compute.access import RANK
-from compute.models import Membership, Role
+from compute.models import ApiToken, Membership, Role
 from sessions.models import Grant, Session
 
 TICKET_LIFE = timedelta(seconds=30)
@@ -35,6 +36,8 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 MAY_OPEN = [role for role, rank in RANK.items() if rank >= RANK[Role.MEMBER]]
 # What nginx can dial without a resolver; anything else in ``Session.endpoint`` counts as no endpoint.
 ENDPOINT = re.compile(r"unix:/[\w./@+-]+|(\d{1,3}\.){3}\d{1,3}:\d{1,5}|\[[0-9a-f:]+\]:\d{1,5}")
+# A Grant's ``login_key`` where a token of the API asked. No key of a sign-in has a colon.
+TOKEN_KEY = "token:"  # noqa: S105
 # Code in a sibling session can set cookies of our name for the whole apps domain; beyond this many, none is looked at.
 MAX_COOKIES = 8
 
@@ -93,11 +96,16 @@ def nginx_key() -> str:
     return salted_hmac("slipway.gateway", "nginx", algorithm="sha256").hexdigest()
 
 
+def login_key_of(token: ApiToken) -> str:
+    """What ties a way into a session to the token that asked for it: revoked or expired, it lets nobody through."""
+    return f"{TOKEN_KEY}{token.public_id}"
+
+
 def issue_ticket(session: Session, user: Any, login_key: str) -> str:
     """The one-time address that signs ``user`` in to the session's origin. Valid for seconds.
 
-    ``login_key`` is the session key of the sign-in that asks (``request.session.session_key``). The caller has
-    checked that the user may open the session; ``authorize`` checks again at every request.
+    ``login_key`` is the session key of the sign-in that asks (``request.session.session_key``), or :func:`login_key_of` a
+    token. The caller has checked that the user may open the session; ``authorize`` checks again at every request.
     """
     if not login_key:
         raise ValueError("A ticket needs the sign-in that asked for it.")
@@ -186,10 +194,12 @@ def _grants() -> QuerySet[Grant]:
     """Grants that have not expired, of owners who are still active members, with what a decision reads."""
     now = timezone.now()
     sign_in = SignIn.objects.filter(session_key=OuterRef("login_key"), expire_date__gt=now)
+    token = ApiToken.objects.kept().filter(user=OuterRef("user"), expires_at__gt=now, public_id=OuterRef("token_id"))
     membership = Membership.objects.filter(workspace=OuterRef("session__workspace"), user=OuterRef("user"), role__in=MAY_OPEN)
     return (
         Grant.objects.filter(Exists(membership), expires_at__gt=now, user=F("session__owner"), user__is_active=True)
-        .annotate(sign_in=Subquery(sign_in.values("session_data")[:1]))
+        .annotate(sign_in=Subquery(sign_in.values("session_data")[:1]), token_id=Substr("login_key", len(TOKEN_KEY) + 1))
+        .annotate(has_token=Q(login_key__startswith=TOKEN_KEY) & Exists(token))
         .select_related("user", "session__preset", "session__workspace")
         # The session's env and snapshot would be decrypted for nothing.
         .defer("session__env", "session__snapshot", "session__steps", "session__log_tail", "session__warnings")
@@ -197,9 +207,9 @@ def _grants() -> QuerySet[Grant]:
 
 
 def _signed_in(grant: Any) -> bool:
-    """Whether the sign-in that made the grant is alive: still this user's, under the password that they have now."""
+    """Whether what made the grant is alive: the token, or the sign-in, still this user's, under the password that they have now."""
     if not grant.sign_in:
-        return False
+        return bool(grant.has_token)
     data = SessionStore().decode(grant.sign_in)
     return (
         data.get(SESSION_KEY) == str(grant.user_id)

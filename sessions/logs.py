@@ -37,14 +37,14 @@ class LogTail:
         return blake2s(repr((self.text, self.problem, self.hidden, self.has_previous)).encode(), digest_size=8).hexdigest()
 
 
-def tail(membership: Membership, session: Session, previous: bool = False) -> LogTail:
+def tail(membership: Membership, session: Session, previous: bool = False, lines: int = LINES) -> LogTail:
     """The last lines of the session's log, asked of its cluster now, once. Never raises for a cluster that is away."""
     if hidden := why_hidden(membership, session):
         return LogTail("", hidden=hidden)
     text, problem = "" if previous else readable(session, session.log_tail), ""
     driver = driver_for(session.workspace.cluster)
     try:
-        told = driver.logs(session.workspace.namespace, session.host, tail=LINES, previous=previous)
+        told = driver.logs(session.workspace.namespace, session.host, tail=lines, previous=previous)
         text = readable(session, told) or text
     except ClusterError as error:
         problem = f"The log can't be read now: {error}"

@@ -47,7 +47,7 @@ def once(request: Request, act: Callable[[], Response], shown_once: Collection[s
         response = act()
         record.answer = {
             "status": response.status_code,
-            "data": _kept(response.data, shown_once),
+            "json": _kept(response.data, shown_once),
             "headers": {name: response[name] for name in REPEATED if name in response},
         }
         record.save(update_fields=["answer"])
@@ -58,12 +58,12 @@ def _again(record: IdempotencyRecord, fingerprint: str) -> Response:
     if not constant_time_compare(record.fingerprint, fingerprint):
         raise ProblemError("idempotency_key_reused", "This Idempotency-Key came with another request before. Use a fresh one.")
     answer = record.answer
-    return Response(answer["data"], status=answer["status"], headers={**answer["headers"], "Idempotency-Replayed": "true"})
+    return Response(json.loads(answer["json"]), status=answer["status"], headers={**answer["headers"], "Idempotency-Replayed": "true"})
 
 
-def _kept(data: Any, shown_once: Collection[str]) -> Any:
-    plain = json.loads(JSONRenderer().render(data) or b"null")
-    return {**plain, **dict.fromkeys(shown_once)} if shown_once else plain
+def _kept(data: Any, shown_once: Collection[str]) -> str:
+    """As text: the fields keep their order."""
+    return JSONRenderer().render({**data, **dict.fromkeys(shown_once)}).decode()
 
 
 def _fingerprint(request: Request) -> str:

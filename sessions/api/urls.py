@@ -2,10 +2,11 @@
 
 from django.urls import path, re_path
 
-from sessions.api import docs, me, tokens, views, workspaces
+from sessions.api import catalog, docs, me, secrets, session_output, sessions, tokens, views, volumes, workspaces
 
 app_name = "api"
 inside = "workspaces/<slug:workspace>"
+session = f"{inside}/sessions/<slug:name>"
 urlpatterns = [
     path("openapi.json", docs.openapi, name="openapi"),
     path("me", me.Me.as_view(), name="me"),
@@ -13,5 +14,26 @@ urlpatterns = [
     path("tokens/<slug:token>", tokens.Token.as_view(), name="token"),
     path("workspaces", workspaces.Workspaces.as_view(), name="workspaces"),
     path(inside, workspaces.OneWorkspace.as_view(), name="workspace"),
+    path(f"{inside}/presets", catalog.Presets.as_view(), name="presets"),
+    path(f"{inside}/presets/<slug:preset>", catalog.OnePreset.as_view(), name="preset"),
+    path(f"{inside}/compute-pools", catalog.ComputePools.as_view(), name="compute-pools"),
+    path(f"{inside}/slurm-clusters", catalog.SlurmClusters.as_view(), name="slurm-clusters"),
+    path(f"{inside}/configurations", catalog.Configurations.as_view(), name="configurations"),
+    path(f"{inside}/volumes", volumes.Volumes.as_view(), name="volumes"),
+    path(f"{inside}/volumes/<slug:volume>", volumes.OneVolume.as_view(), name="volume"),
+    path(f"{inside}/trash", volumes.Trash.as_view(), name="trash"),
+    path(f"{inside}/trash/<slug:pvc>", volumes.TrashedVolume.as_view(), name="trashed-volume"),
+    path(f"{inside}/trash/<slug:pvc>/restore", volumes.RestoreVolume.as_view(), name="trashed-volume-restore"),
+    path(f"{inside}/secrets", secrets.Secrets.as_view(), name="secrets"),
+    path(f"{inside}/secrets/<slug:secret>", secrets.OneSecret.as_view(), name="secret"),
+    path(f"{inside}/sessions", sessions.Sessions.as_view(), name="sessions"),
+    path(f"{inside}/sessions/validate", sessions.Validate.as_view(), name="sessions-validate"),
+    path(session, sessions.OneSession.as_view(), name="session"),
+    path(f"{session}/pause", sessions.Pause.as_view(), name="session-pause"),
+    path(f"{session}/resume", sessions.Resume.as_view(), name="session-resume"),
+    path(f"{session}/open", sessions.Open.as_view(), name="session-open"),
+    path(f"{session}/logs", session_output.Logs.as_view(), name="session-logs"),
+    path(f"{session}/events", session_output.Events.as_view(), name="session-events"),
+    path(f"{session}/activity", session_output.History.as_view(), name="session-activity"),
     re_path("", views.unknown, name="unknown"),
 ]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection, connections
 from django.http import HttpResponse
 from django.test import Client
 
@@ -95,3 +98,26 @@ def browser(cast: Cast) -> Callable[[str], Api]:
         return Api(client=client)
 
     return build
+
+
+@pytest.fixture
+def database_file(transactional_db: None, tmp_path: Path) -> Iterator[None]:
+    """For tests with threads: SQLite in a file, as it is deployed. The tests' own is in memory, where writers who meet get an
+    error instead of waiting their turn. PostgreSQL is used as it is."""
+    if connection.vendor != "sqlite":
+        yield
+        return
+    in_memory: Any = connections["default"]
+    in_memory.ensure_connection()
+    copy = sqlite3.connect(tmp_path / "tests.sqlite3")
+    in_memory.connection.backup(copy)
+    copy.close()
+    name = in_memory.settings_dict["NAME"]
+    in_memory.settings_dict["NAME"] = str(tmp_path / "tests.sqlite3")
+    connections["default"] = connections.create_connection("default")
+    try:
+        yield
+    finally:
+        connections["default"].close()
+        in_memory.settings_dict["NAME"] = name
+        connections["default"] = in_memory
