@@ -25,7 +25,7 @@ CELL = "from pathlib import Path; Path('hello.txt').write_text('still here'); pr
 
 
 def lab_is_open(tab: Page) -> None:
-    expect(tab.locator("#jp-main-dock-panel")).to_be_visible(timeout=60_000)
+    expect(tab.locator("#jp-main-dock-panel")).to_be_visible(timeout=START_SECONDS * 1000)
 
 
 def run_a_cell(tab: Page, code: str, printed: str) -> None:
@@ -33,7 +33,7 @@ def run_a_cell(tab: Page, code: str, printed: str) -> None:
     tab.locator(".jp-LauncherCard[data-category=Notebook]").first.click()
     cell = tab.locator(".jp-Notebook .jp-CodeCell .cm-content").first
     # What is run before the kernel answers, JupyterLab forgets.
-    expect(tab.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=60_000)
+    expect(tab.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=START_SECONDS * 1000)
     cell.click()
     cell.press_sequentially(code)
     cell.press("Shift+Enter")
