@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -36,6 +37,13 @@ def positive(name: str, default: int) -> int:
     if value <= 0:
         raise ImproperlyConfigured(f"{name} must be more than 0.")
     return value
+
+
+def networks(name: str) -> list[IPv4Network | IPv6Network]:
+    try:
+        return [ip_network(given.strip()) for given in env.list(name, default=[]) if given.strip()]
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} must be networks with commas between, such as 10.0.0.0/8: {error}.") from None
 
 
 DEBUG = env.bool("SLIPWAY_DEBUG", default=False)
@@ -260,6 +268,9 @@ SLIPWAY_LOCAL_ALLOW_PUBLIC = env.bool("SLIPWAY_LOCAL_ALLOW_PUBLIC", default=Fals
 SLIPWAY_METRICS_TOKEN = env.str("SLIPWAY_METRICS_TOKEN", default="")  # without one there is no /metrics
 if 0 < len(SLIPWAY_METRICS_TOKEN) < 24:
     raise ImproperlyConfigured("SLIPWAY_METRICS_TOKEN must have at least 24 characters; `openssl rand -hex 24` makes one.")
+# Networks that webhooks may reach although they are not public, and without https.
+SLIPWAY_WEBHOOK_ALLOW_PRIVATE = networks("SLIPWAY_WEBHOOK_ALLOW_PRIVATE")
+SLIPWAY_WEBHOOK_KEEP_DAYS = positive("SLIPWAY_WEBHOOK_KEEP_DAYS", 14)
 SLIPWAY_DEMO = env.bool("SLIPWAY_DEMO", default=False)  # shows the demo's accounts on the sign-in page
 
 SLIPWAY_LOG_FORMAT = env.str("SLIPWAY_LOG_FORMAT", default="line")

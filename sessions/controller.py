@@ -34,6 +34,9 @@ from sessions.lease import Lease
 from sessions.models import Activity, Desired, Phase, Session
 from sessions.status import UNREACHABLE_AFTER, View, derive, intent_of
 from sessions.status_rows import News, changes, write
+from sessions.webhooks import delivery
+from sessions.webhooks.announce import Change, announce
+from sessions.webhooks.models import DELETED
 from storage import services as storage
 
 log = logging.getLogger(__name__)
@@ -220,6 +223,7 @@ class Controller:
     def forget(self, session: Session) -> None:
         """The cluster holds nothing of a deleted session: its row goes, its activity and its volumes stay."""
         with transaction.atomic():
+            announce([Change(session, DELETED, session.phase, "", "", timezone.now())])
             Activity.objects.create(
                 workspace_id=session.workspace_id, session=session, host=session.host, verb="deleted", message="Nothing of it is left."
             )
@@ -285,6 +289,7 @@ class Controller:
         """What is due: watches of new clusters, lost tasks, silent sessions, and (rarely) housekeeping."""
         self.follow_clusters()
         self.report_clusters()
+        delivery.queue_due()
         self.remove_late(now)
         if now >= self.next_resync:
             self.next_resync = now + RESYNC
@@ -294,6 +299,7 @@ class Controller:
             services.pause_abandoned()
             drafts.purge_old()
             gateway.purge_expired()
+            delivery.purge_old()
             if self.clock_is_steady():
                 storage.purge_due()
 

@@ -21,6 +21,7 @@ from compute.models import Cluster
 from sessions import heartbeat, tallies
 from sessions.models import Phase, Session
 from sessions.tallies import Tally
+from sessions.webhooks.models import WebhookDelivery
 from storage.models import Volume
 
 
@@ -34,6 +35,7 @@ class DatabaseCollector(Collector):
         yield from _tasks(now)
         yield from _clusters(clusters, now)
         yield from _tallies()
+        yield from _webhooks(now)
         yield _heartbeats()
         yield _volumes()
 
@@ -150,6 +152,10 @@ def _tallies() -> Iterator[Metric]:
         for row in rows[name]:
             counter.add_metric([row.cluster, row.label], row.count)
         yield counter
+    tries = CounterMetricFamily("slipway_webhook_tries", "Tries to deliver an event to a webhook.", labels=("result",))
+    for row in rows[tallies.WEBHOOK_TRIES]:
+        tries.add_metric([row.label], row.count)
+    yield tries
 
 
 def _histogram(name: str, says: str, rows: list[Tally]) -> HistogramMetricFamily:
@@ -166,6 +172,15 @@ def _histogram(name: str, says: str, rows: list[Tally]) -> HistogramMetricFamily
             cumulative.append((label, so_far))
         family.add_metric([cluster], cumulative, sum(row.total for row in buckets.values()))
     return family
+
+
+def _webhooks(now: datetime) -> Iterator[Metric]:
+    due = WebhookDelivery.objects.due(now).aggregate(number=Count("pk"), oldest=Min("next_try_at"))
+    number = _gauge("webhooks_due", "Deliveries to webhooks that could be sent now and are not.")
+    number.add_metric([], due["number"])
+    oldest = _gauge("webhooks_due_oldest_seconds", "For how long the oldest of them has been due.")
+    oldest.add_metric([], _seconds(due["oldest"], now))
+    yield from (number, oldest)
 
 
 def _heartbeats() -> Metric:

@@ -22,6 +22,7 @@ from compute import validators
 from compute.models import Cluster, ComputePool, SlurmCluster, Workspace
 from presets.models import Configuration, Image, PodSize, Preset
 from sessions.tallies import Tally  # noqa: F401 (Django looks for models here)
+from sessions.webhooks.models import DeliveryRun, Webhook, WebhookDelivery  # noqa: F401
 from storage.encryption import EncryptedJSONField, EncryptedTextField
 from storage.models import Volume, unique_name
 

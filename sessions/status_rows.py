@@ -13,6 +13,7 @@ from django.db import DataError, IntegrityError, transaction
 from sessions import launch_times
 from sessions.models import Activity, Phase, Session
 from sessions.status import Status, View, steps_as_json
+from sessions.webhooks.announce import Change, announce
 
 log = logging.getLogger(__name__)
 
@@ -108,5 +109,10 @@ def _write(news: Sequence[News]) -> list[News]:
         )
         for one in written
         if one.told
+    )
+    announce(
+        Change(one.session, one.status.phase, one.session.phase, one.status.reason, one.status.message, one.view.now)
+        for one in written
+        if "phase" in one.changed
     )
     return written

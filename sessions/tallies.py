@@ -18,6 +18,7 @@ LAUNCH_APPLIED = "launch_applied"
 LAUNCH_RUNNING = "launch_running"
 LAUNCHES = "launches"
 RECONCILE_ERRORS = "reconcile_errors"
+WEBHOOK_TRIES = "webhook_tries"
 
 
 class Tally(models.Model):
