@@ -24,11 +24,13 @@ from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from django_q.tasks import async_task
 
+from compute import tokens
 from compute.clusters import driver_for
 from compute.clusters.base import ClusterError
 from compute.models import Cluster
 from compute.workload import Observation, Step
 from sessions import cluster_reports, drafts, gateway, launch_times, services, tasks
+from sessions.api import idempotency
 from sessions.cluster_watch import ClusterWatch
 from sessions.lease import Lease
 from sessions.models import Activity, Desired, Phase, Session
@@ -300,6 +302,8 @@ class Controller:
             drafts.purge_old()
             gateway.purge_expired()
             delivery.purge_old()
+            idempotency.purge_old()
+            tokens.purge_old()
             if self.clock_is_steady():
                 storage.purge_due()
 
