@@ -11,8 +11,6 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.conf import settings
-
 from compute.errors import Refused
 from compute.models import ComputePool
 from presets.exchange import poddefault, workspacekind
@@ -123,9 +121,8 @@ class _WorkspaceKind:
         spawner.setdefault("description", _padded(""))
         for name in ("hidden", "deprecated"):
             _put(spawner, name, getattr(self.preset, name), before.get(name, False))
-        picture = {"url": f"{settings.SLIPWAY_URL.rstrip('/')}{settings.STATIC_URL}img/ides/{self.preset.ide}.svg"}
         for name in ("icon", "logo"):
-            spawner.setdefault(name, picture)
+            spawner.setdefault(name, workspacekind.own_picture(self.preset.ide))
 
     def _options(self, key: str, rows: Sequence[Any], drafts: Sequence[EntryDraft]) -> bool:
         """Write the rows over the entries that they came from, in their order. False when there is nothing to write."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 Json = dict[str, Any]
 SHORTEST_INACTIVITY = 16  # seconds, in beta.0
+PATH_PREFIX = re.compile(r"\{\{-?\s{0,9}\.PathPrefix(?=[\s}])")
 
 
 def modern(content: Json) -> Json:
@@ -20,6 +22,7 @@ def modern(content: Json) -> Json:
         _culling(spec, template)
         _account(template)
         _ports(template)
+        _prefixes(template)
         _icons(spec)
     return top
 
@@ -87,6 +90,15 @@ def _ports(template: Json) -> None:
                 port.pop("protocol", None)
     except (KeyError, TypeError, AttributeError):
         return
+
+
+def _prefixes(template: Json) -> None:
+    """``{{ .PathPrefix }}`` is now a function of the port."""
+    ports, env = template.get("ports"), template.get("extraEnv")
+    first = ports[0].get("id") if isinstance(ports, list) and ports and isinstance(ports[0], dict) else None
+    for variable in env if isinstance(env, list) else ():
+        if isinstance(variable, dict) and isinstance(variable.get("value"), str) and isinstance(first, str):
+            variable["value"] = PATH_PREFIX.sub(lambda found: f'{found[0][:-11]}httpPathPrefix "{first}"', variable["value"])
 
 
 def _is_proxy(key: str, value: Any) -> bool:

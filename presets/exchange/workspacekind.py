@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from django.conf import settings
+
 from compute.errors import Refused
 from compute.validators import validate_dns_label
 from presets.exchange import rules
@@ -123,7 +125,15 @@ def _environment(template: Node, draft: PresetDraft, top: Node) -> None:
     lists = {"extraEnv": env.kept, "extraVolumes": mounted.kept_volumes, "extraVolumeMounts": mounted.kept_mounts}
     kept = {key: value for key, value in template.mapping().items() if key not in lists}
     kept |= {key: value for key, value in lists.items() if value}
-    draft.kept = {**described(top.get("metadata")), "spec": {**top.get("spec").mapping(), "podTemplate": kept}}
+    own = own_picture(draft.values["ide"])
+    spawner = {key: value for key, value in top.get("spec", "spawner").mapping().items() if value != own}
+    spec = {**top.get("spec").mapping(), "spawner": spawner, "podTemplate": kept}
+    draft.kept = {**described(top.get("metadata")), "spec": spec}
+
+
+def own_picture(ide: str) -> dict[str, str]:
+    """The icon that an export writes where a document has none."""
+    return {"url": f"{settings.SLIPWAY_URL}{settings.STATIC_URL}img/ides/{ide}.svg"}
 
 
 def described(metadata: Node) -> dict[str, Any]:
