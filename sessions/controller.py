@@ -57,6 +57,7 @@ WRITTEN_TOGETHER = 50  # rows per transaction
 # Shares of the time, at most: what comes thick and fast is gathered, and costs less together.
 GATHER = 0.15  # for what the clusters say
 LOOK = 0.05  # for what may have changed without a word
+LONGEST_WAIT = 1.0  # seconds that either is put off for it
 
 
 def lead(stop: threading.Event) -> None:
@@ -358,9 +359,9 @@ class Controller:
 
 
 def _after(began: float, share: float) -> float:
-    """When to do again what began then and has just been done, so that it takes at most that share of all time."""
+    """When to do again what began then and has just been done, so that it takes at most that share of all time; but soon."""
     now = time.monotonic()
-    return now + (now - began) * (1 / share - 1)
+    return now + min((now - began) * (1 / share - 1), LONGEST_WAIT)
 
 
 def _batched(rows: Iterable[Session], size: int) -> Iterator[list[Session]]:
