@@ -19,7 +19,7 @@ from compute.clusters.base import ClusterError, Stop
 from compute.models import Cluster, Workspace
 from sessions import services, tasks
 from sessions.cluster_watch import ClusterWatch
-from sessions.controller import LATE, Controller, _after
+from sessions.controller import LATE, LONGEST_WAIT, Controller, _after
 from sessions.models import Activity, Phase, Session
 from sessions.status import Status, View, derive
 from storage.models import Volume
@@ -417,9 +417,10 @@ def test_a_pause_that_comes_while_a_status_is_derived_is_not_written_over(
     assert not Activity.objects.filter(verb="phase", phase=Phase.RUNNING).exists()
 
 
-def test_what_has_just_been_dear_is_put_off_to_keep_its_share_of_the_time() -> None:
+def test_what_has_just_been_dear_is_put_off_to_keep_its_share_of_the_time_but_not_for_long() -> None:
     now = time.monotonic()
-    assert _after(now - 1, share=0.25) - now == pytest.approx(3, abs=0.5)
+    assert _after(now - 0.2, share=0.25) - now == pytest.approx(0.6, abs=0.3)
+    assert _after(now - 10, share=0.25) - now == pytest.approx(LONGEST_WAIT, abs=0.5)
 
 
 def test_news_is_gathered_until_the_next_round_is_due(controller: Controller, cluster: Cluster, observe: Any, launch: Launch) -> None:
