@@ -10,7 +10,8 @@ from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 
-from compute.models import Workspace
+from compute.access import has_role
+from compute.models import Role, Workspace
 from presets.catalog import runnable_preset_count
 from sessions.models import Session
 from storage.models import Secret, Volume
@@ -42,6 +43,10 @@ class Shell:
     @cached_property
     def membership(self) -> Any:
         return getattr(self._request, "membership", None)
+
+    @cached_property
+    def is_admin(self) -> bool:
+        return self.membership is not None and has_role(self.membership, Role.ADMIN)
 
     @cached_property
     def workspaces(self) -> list[Workspace]:

@@ -20,6 +20,7 @@ urlpatterns = [
     path("w/<slug:workspace>/presets/", include("presets.urls")),
     path("w/<slug:workspace>/", include("storage.urls")),
     path("w/<slug:workspace>/sessions/", include("sessions.urls")),
+    path("w/<slug:workspace>/webhooks/", include("sessions.webhooks.urls")),
     path("gateway/", include("sessions.gateway_urls")),
     path("api/v1/", include("sessions.api.urls")),
 ]

@@ -24,6 +24,7 @@ from presets.models import Configuration, ConfigurationVariable
 from sessions import services
 from sessions.models import Desired, Draft, Phase, Session
 from sessions.spec import EnvInput, HomeInput, SpecInput
+from sessions.webhooks.models import Webhook, WebhookDelivery
 from sessions.wizard import Answers, VariableRow
 from storage.models import Secret, Volume
 from tests.conftest import Cast
@@ -47,6 +48,8 @@ class World:
     secret: Secret
     draft: Draft
     token: ApiToken
+    webhook: Webhook
+    delivery: WebhookDelivery
     _signed_in: dict[str, str] = field(default_factory=dict)
 
     def client(self, person: str, **options: Any) -> Client:
@@ -73,10 +76,12 @@ class World:
             "token_revoke": [self.token.public_id],
         }
         known |= {f"sessions:{page}": [self.running.host] for page in ("detail", "logs", "events", "open", "pause", "delete")}
+        known |= {f"webhooks:{page}": [self.webhook.name] for page in ("detail", "edit", "delete", "secret", "test")}
+        known |= {f"webhooks:{page}": [self.webhook.name, self.delivery.event_id] for page in ("delivery", "replay")}
         return known.get(route, [])
 
     def url(self, route: str, workspace: str = "research") -> str:
-        is_inside = route.partition(":")[0] in ("sessions", "presets", "storage")
+        is_inside = route.partition(":")[0] in ("sessions", "presets", "storage", "webhooks")
         return reverse(route, args=[workspace, *self.objects(route)] if is_inside else self.objects(route))
 
 
@@ -106,6 +111,7 @@ def build(cast: Cast, workspace: Workspace, driver: FakeDriver, monkeypatch: pyt
     old = Volume(workspace=workspace, owner=cast.owner, name="old", kind=Volume.Kind.DATA)
     old.trash(cast.owner)
     old.save()
+    webhook = Webhook.objects.create(workspace=workspace, name="ci", url="https://ci.example.com/hook", secret="canary-webhook")
     return World(
         cast=cast,
         staff=get_user_model().objects.create_superuser("staff", password="correct-horse"),
@@ -115,6 +121,8 @@ def build(cast: Cast, workspace: Workspace, driver: FakeDriver, monkeypatch: pyt
         old=old,
         secret=secret,
         draft=Draft.objects.create(pk=uuid.uuid4(), owner=cast.owner, workspace=workspace, data=answers.to_data()),
+        webhook=webhook,
+        delivery=WebhookDelivery.objects.create(webhook=webhook, type="webhook.test", payload={}),
         token=tokens.create_token(cast.owner, name="laptop", scopes=["read"]).row,
     )
 
@@ -144,6 +152,8 @@ class Ledger:
         assert "canary-" not in shown, shown[max(0, shown.index("canary-") - 200) :][:300]
         written, self.written = self.written, False
         if written and everything() != self.before:
+            if response.status_code == 200 and "whsec_" in shown:
+                return "shown"
             return "done" if response.status_code == 302 else f"{response.status_code}, and something has changed"
         if response.status_code == 302 and response["Location"].startswith(f"{reverse('login')}?next="):
             return "sign-in"

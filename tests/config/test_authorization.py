@@ -34,7 +34,7 @@ from tests.fakes import FakeDriver
 PEOPLE = ("anonymous", "outsider", "viewer", "member", "admin", "owner")
 # The objects are the owner's, who is a member; ``member`` is a colleague; ``admin`` is of the workspace.
 # A number: that status, and nothing has changed. sign-in: a redirect to the sign-in page, and nothing has changed.
-# done: a redirect, and it has been done.
+# done: a redirect, and it has been done. shown: done, and the answer shows the new secret, this once.
 MATRIX = """
 home                    GET   sign-in   302       302     302     302     302
 home                    POST  405       405       405     405     405     405
@@ -101,6 +101,25 @@ storage:secret_write    POST  sign-in   404       403     403     done    403
 storage:secret_delete   GET   sign-in   404       403     403     200     403
 storage:secret_delete   POST  sign-in   404       403     403     done    403
 
+webhooks:list           GET   sign-in   404       403     403     200     403
+webhooks:list           POST  405       405       405     405     405     405
+webhooks:new            GET   sign-in   404       403     403     200     403
+webhooks:new            POST  sign-in   404       403     403     shown   403
+webhooks:detail         GET   sign-in   404       403     403     200     403
+webhooks:detail         POST  405       405       405     405     405     405
+webhooks:edit           GET   sign-in   404       403     403     200     403
+webhooks:edit           POST  sign-in   404       403     403     done    403
+webhooks:delete         GET   sign-in   404       403     403     200     403
+webhooks:delete         POST  sign-in   404       403     403     done    403
+webhooks:secret         GET   405       405       405     405     405     405
+webhooks:secret         POST  sign-in   404       403     403     shown   403
+webhooks:test           GET   405       405       405     405     405     405
+webhooks:test           POST  sign-in   404       403     403     done    403
+webhooks:delivery       GET   sign-in   404       403     403     200     403
+webhooks:delivery       POST  405       405       405     405     405     405
+webhooks:replay         GET   405       405       405     405     405     405
+webhooks:replay         POST  sign-in   404       403     403     done    403
+
 gateway:authorize       GET   404       404       404     404     404     404
 gateway:authorize       POST  404       404       404     404     404     404
 gateway:enter           GET   404       404       404     404     404     404
@@ -118,6 +137,8 @@ FORMS: dict[str, dict[str, str]] = {
     "storage:volume_delete": {"confirm": "scratch"},
     "storage:volume_purge": {"confirm": "old"},
     "storage:secret_write": {"name": "NEW_SECRET", "value": "canary-typed"},
+    "webhooks:new": {"name": "fresh", "url": "https://ci.example.com/", "enabled": "on"},
+    "webhooks:edit": {"url": "https://ci.example.com/other", "enabled": "on"},
     "storage:secret_delete": {"confirm": "WAREHOUSE_PASSWORD"},
 }
 
