@@ -1,0 +1,78 @@
+"""Slipway's API from Python. Begin with :class:`Slipway`.
+
+>>> research = Slipway("https://slipway.example.com", token).workspace("research")
+>>> session = research.sessions.launch(Launch(preset="jupyterlab"))
+>>> session = research.sessions.wait(session.name)
+"""
+
+from slipway.client import Slipway, WorkspaceClient
+from slipway.errors import ApiError, NotReached, Problem, SlipwayError, TimedOut, UnexpectedAnswer, Unreachable
+from slipway.launching import DataVolume, Home, Launch
+from slipway.shapes import as_json
+from slipway.things import (
+    Activity,
+    Cluster,
+    ComputePool,
+    Configuration,
+    Event,
+    Events,
+    Image,
+    Log,
+    Me,
+    MyWorkspace,
+    OpenedSession,
+    PodSize,
+    Preset,
+    Price,
+    Quota,
+    Secret,
+    Session,
+    SlurmCluster,
+    Step,
+    Token,
+    TrashedVolume,
+    Validation,
+    Volume,
+    Workspace,
+)
+
+__version__ = "0.1.0"
+__all__ = [
+    "Activity",
+    "ApiError",
+    "Cluster",
+    "ComputePool",
+    "Configuration",
+    "DataVolume",
+    "Event",
+    "Events",
+    "Home",
+    "Image",
+    "Launch",
+    "Log",
+    "Me",
+    "MyWorkspace",
+    "NotReached",
+    "OpenedSession",
+    "PodSize",
+    "Preset",
+    "Price",
+    "Problem",
+    "Quota",
+    "Secret",
+    "Session",
+    "Slipway",
+    "SlipwayError",
+    "SlurmCluster",
+    "Step",
+    "TimedOut",
+    "Token",
+    "TrashedVolume",
+    "UnexpectedAnswer",
+    "Unreachable",
+    "Validation",
+    "Volume",
+    "Workspace",
+    "WorkspaceClient",
+    "as_json",
+]

@@ -1,0 +1,1 @@
+"""The command ``slipway``. It only turns words into calls of the client, and answers into words."""
