@@ -6,16 +6,13 @@ the moment in which an old leader has not noticed yet that it is one no more cos
 
 from __future__ import annotations
 
-import hashlib
-import os
-import socket
 import time
 from datetime import timedelta
 
-import psutil
 from django.db.models import Q
 from django.utils import timezone
 
+from sessions import machine
 from sessions.heartbeat import CONTROLLER
 from sessions.models import Heartbeat
 
@@ -27,8 +24,7 @@ class Lease:
     """This process's claim to lead. Not thread-safe: one loop uses it."""
 
     def __init__(self) -> None:
-        self.machine = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:12]
-        self.holder = f"{self.machine}/{os.getpid()}/{psutil.Process().create_time():.0f}"
+        self.holder = machine.this_process()
         self.renewed = 0.0
 
     def take(self) -> bool:
@@ -39,7 +35,8 @@ class Lease:
         free = Q(holder__in=("", self.holder)) | Q(at__lt=now - TERM) | Q(at__gt=now + TERM)
         row = Heartbeat.objects.filter(name=CONTROLLER)
         taken = row.filter(free).update(holder=self.holder, at=now)
-        if not taken and self._is_dead(before := row.values_list("holder", flat=True).get()):
+        # Nobody needs to wait for the term of one that has ended.
+        if not taken and machine.has_ended(before := row.values_list("holder", flat=True).get()):
             taken = row.filter(holder=before).update(holder=self.holder, at=now)
         if taken:
             self.renewed = time.monotonic()
@@ -58,14 +55,3 @@ class Lease:
     def release(self) -> None:
         """Let the next one in reserve take over at once."""
         Heartbeat.objects.filter(name=CONTROLLER, holder=self.holder).update(holder="")
-
-    def _is_dead(self, holder: str) -> bool:
-        """Whether the holder is a process of this machine that has ended: nobody needs to wait for its term."""
-        machine, _, identity = holder.partition("/")
-        pid, _, started = identity.partition("/")
-        if machine != self.machine or not pid.isdigit():
-            return False
-        try:
-            return f"{psutil.Process(int(pid)).create_time():.0f}" != started
-        except psutil.NoSuchProcess:
-            return True

@@ -6,10 +6,8 @@ seconds. Rows are claimed by a conditional UPDATE (a lease), and no lock is held
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import random
-import socket
 import time
 import uuid
 from collections.abc import Collection, Sequence
@@ -27,6 +25,7 @@ from compute.clusters.base import ClusterError, Outdated
 from compute.models import Cluster
 from compute.namespaces import ensure_namespace
 from sessions import tallies
+from sessions.machine import MACHINE
 from sessions.models import LEASE, MAX_BACKOFF, Activity, Desired, Session
 from sessions.workload import build
 from storage.encryption import UndecryptableValue
@@ -39,9 +38,6 @@ QUEUE_STALE = timedelta(seconds=5)
 JUST_NOW = timedelta(seconds=2)
 BATCH = 8  # sessions that one task may be given
 PATIENCE = 2.0  # seconds after which a task begins with no other session; leases and time-outs are much longer
-
-# Leases say on which machine they are held, so that its next worker can tell which ones a dead one left.
-MACHINE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
 def queue(session_id: int) -> bool:
@@ -86,7 +82,7 @@ def reconcile(*session_ids: int) -> None:
 
     Their rows are claimed and recorded together. Those that it has no time for are queued again.
     """
-    holder = MACHINE + uuid.uuid4().hex
+    holder = MACHINE + uuid.uuid4().hex  # so that the machine's next worker can tell which leases a dead one left
     began = time.monotonic()
     sent: list[Session] = []
     for session in _claim(session_ids, holder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 from datetime import timedelta
 
@@ -11,6 +12,7 @@ from django.utils import timezone
 from sessions import controller
 from sessions.heartbeat import CONTROLLER
 from sessions.lease import TERM, Lease
+from sessions.machine import MACHINE
 from sessions.models import Heartbeat
 
 pytestmark = pytest.mark.django_db
@@ -46,9 +48,13 @@ def test_a_leader_that_falls_silent_is_replaced_and_notices(other: Lease) -> Non
 
 def test_nobody_waits_for_a_leader_of_this_machine_that_has_ended() -> None:
     dead, mine = Lease(), Lease()
-    dead.holder = f"{dead.machine}/{2**22 + 1}/100"  # more than the kernel gives
-    assert dead.take()
-    assert mine.take()
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    for holder in (f"{MACHINE}/{ended.pid}/100/boot", mine.holder + "0"):  # the second had this pid before
+        dead.holder = holder
+        assert dead.take()
+        assert mine.take()
+        mine.release()
 
 
 def test_a_clock_that_was_set_back_holds_nobody_up(other: Lease) -> None:
