@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,16 +24,12 @@ from tests.conftest import Cast
 
 
 class Handler(WSGIRequestHandler):
-    """A connection per request, so that no thread outlives its test."""
-
-    protocol_version = "HTTP/1.0"
-
     def log_message(self, format: str, *arguments: Any) -> None:
         """Quiet."""
 
 
 class Server(ThreadedWSGIServer):
-    daemon_threads = False
+    daemon_threads = False  # a thread ends when its client closes, and closes its connection to the database then
 
 
 @dataclass
@@ -89,13 +86,14 @@ def token(cast: Cast) -> Callable[..., str]:
 
 
 @pytest.fixture
-def client(served: Served, token: Callable[..., str]) -> Callable[..., Slipway]:
+def client(served: Served, token: Callable[..., str]) -> Iterator[Callable[..., Slipway]]:
     """``client("owner")``: the client, with little patience."""
+    with ExitStack() as opened:
 
-    def make(who: str = "owner", *scopes: Scope) -> Slipway:
-        return Slipway(served.url, token(who, *scopes), patience=Patience(retries=2, longest=1))
+        def make(who: str = "owner", *scopes: Scope) -> Slipway:
+            return opened.enter_context(Slipway(served.url, token(who, *scopes), patience=Patience(retries=2, longest=1)))
 
-    return make
+        yield make
 
 
 @dataclass

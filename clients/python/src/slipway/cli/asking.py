@@ -37,6 +37,11 @@ class Asking:
     def slipway(self) -> Slipway:
         return connect(self.profile, self.timeout, self.patience)
 
+    def close(self) -> None:
+        """The connections, if there were any."""
+        if "slipway" in self.__dict__:
+            self.slipway.close()
+
     @cached_property
     def workspace(self) -> WorkspaceClient:
         """The one that was named, or is the profile's, or is the only one."""

@@ -80,6 +80,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # who read our output has had enough of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    finally:
+        asking.close()
 
 
 def _tell_click(asking: Asking, error: click.ClickException) -> None:

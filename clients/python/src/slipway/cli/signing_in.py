@@ -37,15 +37,22 @@ def login(asking: Asking, url: str | None, token_stdin: bool, workspace: str) ->
         tell(f"Make a token at {url}/account/tokens/ and paste it here; it is not shown.")
         token = click.prompt("Token", hide_input=True, err=True).strip()
     profile = profiles.Profile(url, token, workspace)
-    me = connect(profile).me()
-    if workspace and workspace not in [mine.name for mine in me.workspaces]:
-        raise click.BadOptionUsage("workspace", f"--workspace: the token reaches no workspace {workspace}.")
+    me = _try(profile)
     path = profiles.save(profiles.load().with_profile(name, profile))
     if asking.wants_json:
         show_json(me)
     else:
         _describe(me)
         say(f"Kept as profile {name} in {path}.")
+
+
+def _try(profile: profiles.Profile) -> Me:
+    """Whether it works: who its token's user is."""
+    with connect(profile) as slipway:
+        me = slipway.me()
+    if profile.workspace and profile.workspace not in [mine.name for mine in me.workspaces]:
+        raise click.BadOptionUsage("workspace", f"--workspace: the token reaches no workspace {profile.workspace}.")
+    return me
 
 
 def _is_here(host: str) -> bool:
@@ -118,9 +125,8 @@ def use(asking: Asking, profile: str | None, workspace: str | None) -> None:
         raise click.ClickException(f"There is no profile {name}. Run “slipway login --profile {name}”.")
     chosen = known.known[name]
     if workspace is not None:
-        if workspace and workspace not in [mine.name for mine in connect(chosen).me().workspaces]:
-            raise click.BadOptionUsage("workspace", f"--workspace: the token reaches no workspace {workspace}.")
         chosen = replace(chosen, workspace=workspace)
+        _try(chosen)
     profiles.save(known.with_profile(name, chosen))
     if asking.wants_json:
         show_json({"name": name, "url": chosen.url, "workspace": chosen.workspace})
