@@ -160,7 +160,7 @@ class _Comparison:
             self._scope(draft)
         self._fields(self.own, values)
         if draft.kept is not None:
-            self.own.set("Kept for export", "kubeflow", draft.kept, ("other parts", "parts that Slipway does not use"))
+            self.own.set("Document kept for export", "kubeflow", draft.kept, ("as it was", "as it is in the file"))
         self.own.name = str(self.owner)
         self._valid(self.own, draft.place, ("home_size",))
         if isinstance(draft, PresetDraft):

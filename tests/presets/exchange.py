@@ -119,7 +119,7 @@ def pod_default(name: str = "proxy", metadata: Json | None = None, **spec: Any) 
 
 
 def source(*documents: Any, name: str = "catalog.yaml") -> Source:
-    return Source(name, yaml.safe_dump_all(documents))
+    return Source(name, yaml.safe_dump_all(documents, sort_keys=False))
 
 
 def bring(*documents: Any, options: Options = ANY) -> Any:

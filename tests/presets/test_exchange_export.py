@@ -208,4 +208,4 @@ def test_whatever_a_curator_made_kubeflow_takes_and_reading_it_changes_no_row(
     assert schema_errors(exported) == []
     text = yaml.safe_dump(exported, allow_unicode=True)
     changed = [row for item in preview([Source("p.yaml", text)], Options()).items for row in item.changes]
-    assert [change.label for row in changed for change in row.fields] == ["Kept for export"]
+    assert [change.label for row in changed for change in row.fields] == ["Document kept for export"]
