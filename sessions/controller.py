@@ -24,7 +24,7 @@ from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from django_q.tasks import async_task
 
-from compute import tokens
+from compute import log_context, tokens
 from compute.clusters import driver_for
 from compute.clusters.base import ClusterError
 from compute.models import Cluster
@@ -166,16 +166,18 @@ class Controller:
             news: list[News] = []
             reapply: list[int] = []
             for row in batch:
-                try:
-                    self.update_one(row, news, reapply)
-                except DatabaseError:
-                    raise
-                except Exception:
-                    log.exception("Deriving the status of %s failed", row.host)
+                with log_context.bound(session=row.host):
+                    try:
+                        self.update_one(row, news, reapply)
+                    except DatabaseError:
+                        raise
+                    except Exception:
+                        log.exception("Deriving the status of %s failed", row.host)
             written = write(news)
             for one in written:
                 if one.told:
-                    log.info("%s is %s (%s)", one.session.host, one.status.phase, one.status.reason)
+                    with log_context.bound(session=one.session.host):
+                        log.info("%s is %s (%s)", one.session.host, one.status.phase, one.status.reason)
             launch_times.count((one.session, one.status.phase, one.phase_since) for one in written if one.settled)
             for session_id in reapply:
                 tasks.queue(session_id)

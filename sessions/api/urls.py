@@ -2,11 +2,12 @@
 
 from django.urls import path, re_path
 
-from sessions.api import catalog, docs, me, secrets, session_output, sessions, tokens, views, volumes, workspaces
+from sessions.api import catalog, docs, me, secrets, session_output, sessions, tokens, views, volumes, webhooks, workspaces
 
 app_name = "api"
 inside = "workspaces/<slug:workspace>"
 session = f"{inside}/sessions/<slug:name>"
+webhook = f"{inside}/webhooks/<slug:webhook>"
 urlpatterns = [
     path("openapi.json", docs.openapi, name="openapi"),
     path("me", me.Me.as_view(), name="me"),
@@ -35,5 +36,12 @@ urlpatterns = [
     path(f"{session}/logs", session_output.Logs.as_view(), name="session-logs"),
     path(f"{session}/events", session_output.Events.as_view(), name="session-events"),
     path(f"{session}/activity", session_output.History.as_view(), name="session-activity"),
+    path(f"{inside}/webhooks", webhooks.Webhooks.as_view(), name="webhooks"),
+    path(webhook, webhooks.OneWebhook.as_view(), name="webhook"),
+    path(f"{webhook}/secret", webhooks.NewSecret.as_view(), name="webhook-secret"),
+    path(f"{webhook}/test", webhooks.TestEvent.as_view(), name="webhook-test"),
+    path(f"{webhook}/deliveries", webhooks.Deliveries.as_view(), name="deliveries"),
+    path(f"{webhook}/deliveries/<uuid:delivery>", webhooks.OneDelivery.as_view(), name="delivery"),
+    path(f"{webhook}/deliveries/<uuid:delivery>/replay", webhooks.Replay.as_view(), name="delivery-replay"),
     re_path("", views.unknown, name="unknown"),
 ]

@@ -57,6 +57,16 @@ sessions_open           sessions             404   403   403   403   200
 sessions_logs           read,sessions        404   403   403   200   200
 sessions_events         read,sessions        404   200   200   200   200
 sessions_activity       read,sessions        404   200   200   200   200
+webhooks_list           admin                404   403   403   200   403
+webhooks_create         admin                404   403   403   201   403
+webhooks_get            admin                404   403   403   200   403
+webhooks_change         admin                404   403   403   200   403
+webhooks_delete         admin                404   403   403   204   403
+webhooks_renew_secret   admin                404   403   403   200   403
+webhooks_test           admin                404   403   403   202   403
+deliveries_list         admin                404   403   403   200   403
+deliveries_get          admin                404   403   403   200   403
+deliveries_replay       admin                404   403   403   202   403
 """
 ROWS = {row[0]: row for row in (line.split() for line in MATRIX.splitlines() if line)}
 SCOPES = {name: {"any": set(Scope.values), "browser": set()}.get(row[1], set(row[1].split(","))) for name, row in ROWS.items()}
@@ -67,6 +77,8 @@ BODIES: dict[str, Any] = {
     "tokens_create": {"name": "fresh", "scopes": ["read"]},
     "volumes_create": {"name": "fresh", "size": "1Gi"},
     "secrets_write": {"value": "canary-typed"},
+    "webhooks_create": {"name": "fresh", "url": "https://ci.example.com/"},
+    "webhooks_change": {"enabled": False},
     "sessions_launch": {"name": "fresh", "preset": "jupyterlab", "env": {"API_KEY": "canary-typed"}},
     "sessions_validate": {"name": "fresh", "preset": "jupyterlab", "env": {"API_KEY": "canary-typed"}},
 }
@@ -93,6 +105,8 @@ def things(world: World, name: str) -> dict[str, str]:
         "volume": world.scratch.name,
         "pvc": world.old.claim,
         "secret": world.secret.name,
+        "webhook": world.webhook.name,
+        "delivery": str(world.delivery.event_id),
     }
 
 
