@@ -1,4 +1,5 @@
-"""`make smoke`: the main path over HTTP, as a browser's forms would, against a stack of its own. The exit code tells."""
+"""`make smoke`: the main path over HTTP, as a browser's forms would, and once more with the command `slipway`, against a stack of
+its own. The exit code tells."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 
 from config.demo_accounts import DEMO_ACCOUNTS
 from tests.browser import Browser, Page
+from tests.smoke_command import CommandWalk
 from tests.stack import Stack
 
 MEMBER = next(account for account in DEMO_ACCOUNTS if account.username == "member")
@@ -173,8 +175,7 @@ def main() -> int:
     started = time.monotonic()
     with Stack() as stack:
         print(f"{time.monotonic() - started:6.2f} s  start Slipway at {stack.url}", flush=True)
-        walk = Walk(stack)
-        for name, step in walk.steps():
+        for name, step in [*Walk(stack).steps(), *CommandWalk(stack).steps()]:
             begun = time.monotonic()
             try:
                 step()

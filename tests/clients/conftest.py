@@ -96,6 +96,13 @@ def client(served: Served, token: Callable[..., str]) -> Iterator[Callable[..., 
         yield make
 
 
+class Terminal(io.StringIO):
+    """Somebody is there."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 @dataclass
 class Said:
     code: int
@@ -117,9 +124,9 @@ def config_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def command(config_home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]:
     """``command("list", "--json")``: what the command said, and its exit code. ``stdin`` is no terminal."""
 
-    def call(*arguments: str, stdin: str = "") -> Said:
+    def call(*arguments: str, stdin: str | Terminal = "") -> Said:
         capsys.readouterr()
-        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
+        monkeypatch.setattr("sys.stdin", io.StringIO(stdin) if isinstance(stdin, str) else stdin)
         code = run(arguments)
         said = capsys.readouterr()
         return Said(code, said.out, said.err)

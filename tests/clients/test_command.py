@@ -18,7 +18,7 @@ from compute.models import Scope, Workspace
 from presets.models import Preset
 from sessions.models import Desired, Phase, Session
 from storage.models import Volume
-from tests.clients.conftest import Said, Served
+from tests.clients.conftest import Said, Served, Terminal
 from tests.clients.test_client import settle
 from tests.conftest import Cast
 from tests.fakes import FakeDriver
@@ -123,7 +123,7 @@ class TestSessions:
 
     def test_a_dry_run_makes_nothing_and_ends_as_the_launch_would(self, command: Command, preset: Preset) -> None:
         said = command("launch", "jupyterlab", "--name", "lab", "--dry-run")
-        assert (said.code, said.out) == (0, "lab: jupyterlab, minimal, small (500m CPU, 1Gi), $0.03 an hour\n")
+        assert (said.code, said.out) == (0, "lab: jupyterlab, minimal, small (500m CPU, 1Gi), $0.025 an hour\n")
         said = command("launch", "jupyterlab", "--pod-size", "huge", "--dry-run")
         assert (said.code, said.err.startswith("Error: --pod-size: ")) == (3, True)
         assert command("launch", "gone", "--dry-run").err.startswith("Error: PRESET: ")
@@ -141,12 +141,16 @@ class TestSessions:
         assert command("list", "--workspace", "other").code == 4
         assert json.loads(command("wait", "lab", "--json").err)["error"]["code"] == "not_reached"
 
-    def test_a_delete_asks_somebody_or_nobody(self, command: Command, preset: Preset, monkeypatch: pytest.MonkeyPatch) -> None:
-        command("launch", "jupyterlab", "--name", "lab", "--no-wait")
+    def test_a_delete_asks_first(self, command: Command, preset: Preset, shared_data: Volume) -> None:
+        command("launch", "jupyterlab", "--name", "lab", "--no-wait", "--volume", "sales")
         said = command("delete", "lab")
         assert (said.code, "There is nobody to ask: add --yes." in said.err) == (2, True)
-        monkeypatch.setattr("io.StringIO.isatty", lambda self: True, raising=False)
+        said = command("delete", "lab", "--volumes", "home-lab", stdin=Terminal("n\n"))
+        assert (said.code, "Stays: sales.\nGoes to the trash: home-lab.\nDelete lab of owner?" in said.err) == (1, True)
         assert Session.objects.get().desired == Desired.RUNNING
+        assert command("delete", "lab", stdin=Terminal("y\n")).code == 0
+        assert command("delete", "lab", stdin=Terminal("")).code == 130
+        assert Session.objects.get().desired == Desired.DELETED
 
     def test_what_can_be_launched_and_mounted(self, command: Command, preset: Preset, shared_data: Volume) -> None:
         assert command("presets").out.splitlines()[1].split()[:3] == ["jupyterlab", "JupyterLab", "minimal"]
@@ -191,7 +195,7 @@ def complete(words: str, number: int) -> list[str]:
     """What bash would be offered: click's own protocol."""
     environment = {**os.environ, "_SLIPWAY_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(number)}
     done = subprocess.run([sys.executable, "-m", "slipway"], env=environment, capture_output=True, text=True, timeout=60)
-    return [line.partition(",")[2] for line in done.stdout.splitlines()]
+    return [line.partition(",")[2] for line in done.stdout.split()]
 
 
 def test_shells_are_offered_what_slipway_knows(command: Command, signed_in: str, preset: Preset) -> None:

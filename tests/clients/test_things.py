@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from slipway import UnexpectedAnswer, as_json
 from slipway.sessions import news
 from slipway.shapes import parse
 
+from config.templatetags.slipway import money
 from sessions.api import catalog_examples, session_examples
 from sessions.api.me import ME_EXAMPLE
 from sessions.api.secrets import SECRET_EXAMPLE
@@ -49,6 +51,12 @@ def test_a_newer_servers_fields_are_left_out_and_missing_ones_are_said() -> None
         parse(slipway.Session, {name: value for name, value in session_examples.SESSION.items() if name != "phase"})
     with pytest.raises(UnexpectedAnswer, match="no Session"):
         parse(slipway.Session, ["no", "object"])
+
+
+@pytest.mark.parametrize("amount", ["0", "0.00042", "0.025", "0.24", "0.2", "0.9996", "1.2", "1234.565"])
+def test_prices_look_as_on_the_pages(amount: str, settings: Any) -> None:
+    settings.SLIPWAY_CURRENCY = "$"
+    assert str(slipway.Price(Decimal(amount), "$")) == money(amount)
 
 
 @pytest.mark.parametrize(

@@ -59,15 +59,20 @@ def preset_names(asking: Asking, context: click.Context) -> Iterator[tuple[str, 
     yield from ((preset.name, preset.display_name) for preset in asking.workspace.presets.list())
 
 
+def _preset(context: click.Context) -> str:
+    """The preset before the option that is being completed: an option without its value ends click's parsing before arguments."""
+    return context.params.get("preset") or next(iter(context.args), "")
+
+
 @_offering
 def image_names(asking: Asking, context: click.Context) -> Iterator[tuple[str, str]]:
-    if preset := context.params.get("preset"):
+    if preset := _preset(context):
         yield from ((image.name, image.display_name) for image in asking.workspace.presets.get(preset).images)
 
 
 @_offering
 def pod_size_names(asking: Asking, context: click.Context) -> Iterator[tuple[str, str]]:
-    if preset := context.params.get("preset"):
+    if preset := _preset(context):
         yield from ((size.name, f"{size.cpu} CPU, {size.memory}") for size in asking.workspace.presets.get(preset).pod_sizes)
 
 
@@ -78,7 +83,7 @@ def pool_names(asking: Asking, context: click.Context) -> Iterator[tuple[str, st
 
 @_offering
 def configuration_names(asking: Asking, context: click.Context) -> Iterator[tuple[str, str]]:
-    found = asking.workspace.configurations.list(preset=context.params.get("preset") or "")
+    found = asking.workspace.configurations.list(preset=_preset(context))
     yield from ((configuration.name, configuration.display_name) for configuration in found)
 
 

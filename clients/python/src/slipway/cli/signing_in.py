@@ -114,13 +114,13 @@ def list_profiles(asking: Asking) -> None:
 
 
 @click.command()
-@click.argument("profile", required=False, shell_complete=profile_names)
+@click.argument("name", metavar="[PROFILE]", required=False, shell_complete=profile_names)
 @click.option("-w", "--workspace", metavar="NAME", help="The workspace that commands mean when they name none; empty for none.")
 @for_you
-def use(asking: Asking, profile: str | None, workspace: str | None) -> None:
+def use(asking: Asking, name: str | None, workspace: str | None) -> None:
     """Choose the profile, or its workspace, that commands mean when they name none."""
     known = profiles.load()
-    name = profile or asking.profile_name or known.current
+    name = name or asking.profile_name or known.current
     if name not in known.known:
         raise click.ClickException(f"There is no profile {name}. Run “slipway login --profile {name}”.")
     chosen = known.known[name]
