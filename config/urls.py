@@ -5,6 +5,7 @@ from django.urls import include, path
 
 from config import views
 from sessions import token_views
+from sessions.api import docs
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -22,6 +23,8 @@ urlpatterns = [
     path("w/<slug:workspace>/sessions/", include("sessions.urls")),
     path("w/<slug:workspace>/webhooks/", include("sessions.webhooks.urls")),
     path("gateway/", include("sessions.gateway_urls")),
+    path("api/", docs.page, name="api-docs"),
+    path("api/errors", docs.errors, name="api-errors"),
     path("api/v1/", include("sessions.api.urls")),
 ]
 handler400 = "config.views.bad_request"

@@ -56,6 +56,11 @@ token_new               POST  sign-in   200       200     200     200     200
 token_revoke            GET   sign-in   404       404     404     404     200
 token_revoke            POST  sign-in   404       404     404     404     done
 
+api-docs                GET   200       200       200     200     200     200
+api-docs                POST  405       405       405     405     405     405
+api-errors              GET   200       200       200     200     200     200
+api-errors              POST  405       405       405     405     405     405
+
 sessions:list           GET   sign-in   404       200     200     200     200
 sessions:list           POST  405       405       405     405     405     405
 sessions:new            GET   sign-in   404       403     200     200     200
