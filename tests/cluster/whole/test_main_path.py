@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from sessions.models import Session
 from tests.cluster.lab import START, Lab, Subject
@@ -91,15 +91,29 @@ def test_jupyterlab_from_the_wizard_to_delete(page_as: PAGES, lab: Lab) -> None:
     delete(page, subject)
 
 
+def open_a_terminal(tab: Page) -> Locator:
+    """By the command palette: it comes as soon as the editor takes keys, which is long after it is on the screen."""
+    palette = tab.locator(".quick-input-widget input")
+
+    def palette_is_open() -> bool:
+        tab.keyboard.press("F1")
+        tab.wait_for_timeout(1000)
+        return palette.is_visible()
+
+    wait_until(palette_is_open, START, "the command palette")
+    palette.fill(">Terminal: Focus on Terminal View")
+    command = tab.locator(".quick-input-list .monaco-list-row").first
+    expect(command).to_contain_text("Terminal: Focus on Terminal View", timeout=START * 1000)
+    palette.press("Enter")
+    terminal = tab.locator(".xterm-helper-textarea").last
+    terminal.wait_for(state="attached", timeout=START * 1000)
+    return terminal
+
+
 def run_in_the_terminal(tab: Page, subject: Subject, command: str, file: str, content: str) -> None:
     """As a user does: a terminal (it talks over the WebSocket), a command, Enter. Until the file in the pod is right: what
     is typed before the shell reads it, VS Code may lose."""
-    terminal = tab.locator(".xterm-helper-textarea").last
-
-    def opened() -> bool:  # the editor takes no keys before it has started, and then puts the cursor elsewhere
-        tab.keyboard.press("Control+Shift+Backquote")
-        tab.wait_for_timeout(2000)
-        return terminal.count() > 0
+    terminal = open_a_terminal(tab)
 
     def typed() -> bool:
         terminal.focus()
@@ -107,8 +121,7 @@ def run_in_the_terminal(tab: Page, subject: Subject, command: str, file: str, co
         tab.wait_for_timeout(1000)
         return read(subject, file) == content
 
-    wait_until(opened, 60, "a terminal is open")
-    wait_until(typed, 60, f"{file} says {content}")
+    wait_until(typed, START, f"{file} says {content}")
 
 
 def read(subject: Subject, file: str) -> str:
@@ -122,7 +135,7 @@ def open_vs_code(page: Page) -> Page:
     with page.context.expect_page() as opening:
         page.get_by_role("button", name="Open", exact=True).click()
     tab = opening.value
-    tab.locator(".monaco-workbench").wait_for(timeout=60_000)
+    tab.locator(".monaco-workbench").wait_for(timeout=START * 1000)
     return tab
 
 
