@@ -8,6 +8,7 @@
 from slipway.client import Slipway, WorkspaceClient
 from slipway.errors import ApiError, NotReached, Problem, SlipwayError, TimedOut, UnexpectedAnswer, Unreachable
 from slipway.launching import DataVolume, Home, Launch
+from slipway.price import Price
 from slipway.shapes import as_json
 from slipway.things import (
     Activity,
@@ -23,7 +24,6 @@ from slipway.things import (
     OpenedSession,
     PodSize,
     Preset,
-    Price,
     Quota,
     Secret,
     Session,

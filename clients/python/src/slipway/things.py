@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from typing import Any
 
 from slipway.errors import Problem
+from slipway.price import Price
 
 
 @dataclass(frozen=True)
@@ -16,21 +17,6 @@ class Tagged:
     Empty where the thing came in a list."""
 
     etag: str = field(default="", kw_only=True, repr=False, compare=False)
-
-
-@dataclass(frozen=True)
-class Price:
-    """Per hour. ``currency`` is the installation's sign or code. As text it is rounded as on Slipway's pages: $0.025, $1.20."""
-
-    amount: Decimal
-    currency: str
-
-    def __str__(self) -> str:
-        if 0 < self.amount < Decimal("0.001"):
-            return f"<{self.currency}0.001"
-        places = Decimal("0.001") if 0 < self.amount < 1 else Decimal("0.01")
-        text = f"{self.amount.quantize(places, ROUND_HALF_UP):,}"
-        return self.currency + (text[:-1] if places == Decimal("0.001") and text.endswith("0") else text)
 
 
 # Who you are

@@ -185,9 +185,11 @@ def show_validation(asking: Asking, validation: Validation) -> None:
     if asking.wants_json:
         show_json(validation)
     else:
-        spec = validation.spec
-        size = f"{spec.pod_size.name} ({spec.pod_size.cpu} CPU, {spec.pod_size.memory})" if spec.pod_size else "no pod size"
-        say(f"{spec.name}: {spec.preset or 'no preset'}, {spec.image or 'no image'}, {size}, {validation.price_per_hour} an hour")
+        spec, size = validation.spec, validation.spec.pod_size
+        if not validation.errors and size:
+            say(
+                f"{spec.name}: {spec.preset}, {spec.image}, {size.name} ({size.cpu} CPU, {size.memory}), {validation.price_per_hour} an hour"
+            )
         for warning in validation.warnings:
             tell(f"Mind: {warning.message}")
         for problem in validation.errors:
