@@ -11,9 +11,10 @@ from playwright.sync_api import expect
 
 from presets.exchange import Options, Source, apply
 from presets.models import Preset
+from sessions.models import Session
 from tests.cluster.lab import JUPYTER, START, Lab
 from tests.live.pages import Wizard, phase, sign_in, stay_on_this_page
-from tests.live.test_main_path import CELL, open_in_a_new_tab, run_a_cell
+from tests.live.test_main_path import open_in_a_new_tab, run_a_cell
 from tests.presets.exchange import kubeflow_file
 
 SMALL = "Small CPU"  # of Kubeflow's sample; its default has 128Mi, which is its limit here
@@ -49,8 +50,9 @@ def test_an_imported_workspacekind_launches_a_real_session(page_as: Callable[...
         assert container["image"] == JUPYTER
         assert container["resources"]["requests"] == {"cpu": "100m", "memory": "1Gi"}
         assert subject.session.pod_size.name == SMALL
+        assert Session.objects.get(pk=subject.session.pk).snapshot["env"]["BASE_PATH"] == "/files"
         tab, _ = open_in_a_new_tab(page)
-        run_a_cell(tab, CELL, "42")
+        run_a_cell(tab, "print(6 * 7)", "42")
         tab.close()
         page.get_by_role("link", name="Delete").click()
         page.get_by_role("button", name="Delete session").click()
