@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.functional import SimpleLazyObject
@@ -42,7 +43,8 @@ class AccessLogMiddleware:
     """Every line that is logged while a request is answered names it, its user and its session; at its end there is a line
     of its own: method, path (never the query, which may hold tickets), status and seconds."""
 
-    QUIET = ("/healthz", "/readyz", "/metrics", "/gateway/authorize")  # asked all the time; told only on DEBUG while all is well
+    # Asked all the time: told only on DEBUG while all is well.
+    QUIET = ("/healthz", "/readyz", "/metrics", "/gateway/authorize", f"/{settings.STATIC_URL.strip('/')}/")
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -54,7 +56,7 @@ class AccessLogMiddleware:
             response = self.get_response(request)
             seconds = round(time.monotonic() - began, 4)
             fields = {"method": request.method, "path": request.path, "status": response.status_code, "duration_s": seconds}
-            level = logging.DEBUG if request.path in self.QUIET and response.status_code < 400 else logging.INFO
+            level = logging.DEBUG if request.path.startswith(self.QUIET) and response.status_code < 400 else logging.INFO
             log.log(level, "%s %s %s", request.method, request.path, response.status_code, extra={"fields": fields})
         return response
 

@@ -20,6 +20,7 @@ from django.utils import timezone
 from django_q.models import OrmQ
 from django_q.tasks import async_task
 
+from compute import log_context
 from compute.clusters import driver_for
 from compute.clusters.base import ClusterError, Outdated
 from compute.models import Cluster
@@ -88,8 +89,10 @@ def reconcile(*session_ids: int) -> None:
     for session in _claim(session_ids, holder):
         if time.monotonic() - began > PATIENCE:
             _give_back(session, holder)
-        elif _send(session, holder):
-            sent.append(session)
+        else:
+            with log_context.bound(session=session.host):
+                if _send(session, holder):
+                    sent.append(session)
     _record_applied(sent, holder)
     if well_again := {session.workspace.cluster_id for session in sent if session.attempts}:
         try_now(well_again)
