@@ -111,7 +111,9 @@ def test_a_deleted_pod_comes_back_and_the_page_says_why_it_was_away(running: Sub
 
 def test_a_deleted_statefulset_is_made_again(running: Subject, page: Page) -> None:
     with it_runs_again(page, running):
+        uid = running.uid
         running.lab.kube.delete(running.path("statefulsets"))
+        running.end_pod_at_once(uid)
     assert running.statefulset["spec"]["replicas"] == 1
 
 
@@ -127,7 +129,9 @@ def test_a_hand_edited_spec_is_put_back_without_touching_the_pod(running: Subjec
 
 def test_a_session_scaled_to_nothing_by_hand_comes_back(running: Subject, page: Page) -> None:
     with it_runs_again(page, running):
+        uid = running.uid
         running.lab.kube.merge(running.path("statefulsets"), {"spec": {"replicas": 0}})
+        running.end_pod_at_once(uid)
 
 
 def test_a_cordoned_node_takes_nothing_new_and_what_runs_goes_on(
@@ -165,18 +169,6 @@ def cordoned(kube: Kube) -> Iterator[Callable[[str], None]]:
 
 
 # What keeps a session from starting
-
-
-def end_at_once(subject: Subject, uid: str) -> None:
-    """The old kubelet of the test cluster takes up to a minute to end a pod that never ran; newer ones take a second."""
-
-    def is_told_to_go() -> bool:
-        pod = subject.pod
-        return not pod or pod["metadata"]["uid"] != uid or "deletionTimestamp" in pod["metadata"]
-
-    wait_until(is_told_to_go, WITHIN, "the old pod is told to go")
-    if subject.uid == uid:
-        subject.lab.kube.delete(subject.path("pods"), gracePeriodSeconds=0)
 
 
 def failed_with(page: Page, subject: Subject, reason: str, *words: str | re.Pattern[str]) -> None:
@@ -227,7 +219,7 @@ def test_an_image_that_does_not_exist_is_named_and_a_retry_takes_the_mended_one(
     image.update(reference=JUPYTER)
     uid = lost.uid
     page.get_by_role("button", name="Retry").click()
-    end_at_once(lost, uid)
+    lost.end_pod_at_once(uid)
     phase(page, "Running", START)
     image.update(reference="localhost/no-such-image:1")
     assert lost.lab.kube.claim(lost.lab.namespace, lost.claim)["status"]["phase"] == "Bound"

@@ -52,7 +52,9 @@ def pause(page: Page, subject: Subject) -> None:
 
 def delete(page: Page, subject: Subject) -> None:
     page.get_by_role("link", name="Delete").click()
+    uid = subject.uid
     page.get_by_role("button", name="Delete session").click()
+    subject.end_pod_at_once(uid)
     expect(page).to_have_url(re.compile(f"/w/{subject.lab.workspace.name}/sessions/$"))
     expect(page.get_by_role("heading", name="No sessions yet")).to_be_visible(timeout=60_000)
     kube, namespace = subject.lab.kube, subject.lab.namespace
