@@ -7,7 +7,7 @@ Kubeflow's documents. Reading (``sources``) is free of rows, comparing (``plan``
 from presets.exchange.export import Export, export
 from presets.exchange.plan import Plan
 from presets.exchange.reading import MAX_BYTES, Source
-from presets.exchange.services import PERMISSIONS, apply, preview
+from presets.exchange.services import PERMISSIONS, apply, preview, require_importer
 from presets.exchange.sources import Format, Options
 
-__all__ = ["MAX_BYTES", "PERMISSIONS", "Export", "Format", "Options", "Plan", "Source", "apply", "export", "preview"]
+__all__ = ["MAX_BYTES", "PERMISSIONS", "Export", "Format", "Options", "Plan", "Source", "apply", "export", "preview", "require_importer"]

@@ -20,6 +20,12 @@ MODELS = (
 PERMISSIONS = tuple(f"presets.{verb}_{model}" for model in MODELS for verb in ("add", "change"))
 
 
+def require_importer(user: Any) -> None:
+    """Raises :class:`Forbidden` for people who may not write all that an import may."""
+    if not user.has_perms(PERMISSIONS):
+        raise Forbidden("Only those who may add and change presets and configurations, with all that belongs to them, can import them.")
+
+
 def preview(sources: Sequence[Source], options: Options) -> Plan:
     """What the files would do to the catalog as it is now. Raises :class:`Refused` with every mistake in them."""
     return plan(drafts_of(sources, options))
@@ -30,8 +36,8 @@ def apply(user: Any | None, sources: Sequence[Source], options: Options, expecte
 
     ``expected`` is the digest of the plan that the user has seen: with another one now, :class:`Refused`.
     """
-    if user is not None and not user.has_perms(PERMISSIONS):
-        raise Forbidden("Only those who may add and change presets and configurations, with all that belongs to them, can import them.")
+    if user is not None:
+        require_importer(user)
     drafts = drafts_of(sources, options)
     try:
         with transaction.atomic():

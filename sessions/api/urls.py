@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from sessions.api import catalog, docs, me, secrets, session_output, sessions, tokens, views, volumes, webhooks, workspaces
+from sessions.api import catalog, docs, exchange, me, secrets, session_output, sessions, tokens, views, volumes, webhooks, workspaces
 
 app_name = "api"
 inside = "workspaces/<slug:workspace>"
@@ -13,6 +13,8 @@ urlpatterns = [
     path("me", me.Me.as_view(), name="me"),
     path("tokens", tokens.Tokens.as_view(), name="tokens"),
     path("tokens/<slug:token>", tokens.Token.as_view(), name="token"),
+    path("catalog/import", exchange.CatalogImport.as_view(), name="catalog-import"),
+    path("catalog/export", exchange.CatalogExport.as_view(), name="catalog-export"),
     path("workspaces", workspaces.Workspaces.as_view(), name="workspaces"),
     path(inside, workspaces.OneWorkspace.as_view(), name="workspace"),
     path(f"{inside}/presets", catalog.Presets.as_view(), name="presets"),

@@ -30,6 +30,8 @@ tokens_get              any                  404   404   404   404   200
 tokens_revoke           browser              404   404   404   404   204
 workspaces_list         any                  200   200   200   200   200
 workspaces_get          any                  404   200   200   200   200
+catalog_import          catalog              403   403   403   403   403
+catalog_export          catalog              403   403   403   403   403
 presets_list            read,sessions,catalog  404   200   200   200   200
 presets_get             read,sessions,catalog  404   200   200   200   200
 compute_pools_list      read,sessions,catalog  404   200   200   200   200
@@ -76,6 +78,7 @@ DECLARED = {declared["operationId"]: (path, method, declared) for path, method, 
 
 BODIES: dict[str, Any] = {
     "tokens_create": {"name": "fresh", "scopes": ["read"]},
+    "catalog_import": {"documents": "kind: PodDefault", "apply": True},
     "volumes_create": {"name": "fresh", "size": "1Gi"},
     "secrets_write": {"value": "canary-typed"},
     "webhooks_create": {"name": "fresh", "url": "https://ci.example.com/"},
