@@ -246,6 +246,7 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Slipway API",
     "VERSION": "1",
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "ENUM_NAME_OVERRIDES": {"VolumeKindEnum": "storage.models.Volume.Kind"},
 }
 SLIPWAY_API_RATE = positive("SLIPWAY_API_RATE", 600)  # requests per minute and token
 SLIPWAY_API_WAITERS = positive("SLIPWAY_API_WAITERS", 4)  # requests with ?wait= that a web process lets wait at once
