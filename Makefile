@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 PORT ?= 8080
 N ?= 500
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster lint smoke bench bench-launch format lock clean
+.PHONY: help demo test test-cluster lint smoke bench bench-launch bench-scale format lock clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -34,6 +34,10 @@ bench: ## Measure launches and pages
 bench-launch: ## Measure N launches (N=500) on the fake nodes of the cluster that KUBECONFIG names, against the floor
 	@config/ops/setup --dev nginx-light
 	@exec $(PYTHON) -m tests.bench.launch_cluster --launches $(N)
+
+bench-scale: ## Measure the controller beside 10,000 paused and 1,000 running sessions, on the same cluster
+	@config/ops/setup --dev nginx-light
+	@exec $(PYTHON) -m tests.bench.scale
 
 format: ## Let ruff format and mend what it can
 	@config/ops/setup --dev

@@ -53,6 +53,7 @@ BATCH = 200  # sessions of a cluster that went away or came back that are told i
 LATE = 120.0  # seconds after which nothing that was sent to a cluster can still take effect: its API server gives up after 60
 ASK_EVERY = 2.0  # seconds between direct questions about one workload that the watch has not mentioned
 ASK_AFTER = timedelta(seconds=2)  # what was sent so recently will be mentioned
+FULL = 500  # workloads of which there is news that fill a round
 WRITTEN_TOGETHER = 50  # rows per transaction
 # Shares of the time, at most: what comes thick and fast is gathered, and costs less together.
 GATHER = 0.15  # for what the clusters say
@@ -141,10 +142,11 @@ class Controller:
         hosts: set[str] = set()
         try:
             item = self.inbox.get(timeout=TICK)
-            self.stop.wait(max(0.0, self.next_round - time.monotonic()))
+            while self.inbox.qsize() < FULL and (pause := self.next_round - time.monotonic()) > 0:
+                self.stop.wait(min(pause, TICK))
             while True:
                 self.take(*item, hosts)
-                if len(hosts) >= 500:
+                if len(hosts) >= FULL:
                     break
                 item = self.inbox.get_nowait()
         except queue.Empty:
@@ -188,6 +190,8 @@ class Controller:
         if status.gone:
             self.forget(session)
             return
+        if view.observation is None and status.phase == Phase.PENDING and _is_up(session):
+            return  # nobody has said that it does not run
         if changed := changes(session, view, status):
             news.append(News(session, view, status, changed))
         if status.reapply:
@@ -353,11 +357,15 @@ class Controller:
     def resync(self) -> None:
         """Running sessions that no watch has mentioned since the start are asked for one by one: they may be lost. And
         whatever is Unknown although its cluster answers."""
-        running = Session.objects.filter(phase=Phase.RUNNING).values_list("host", flat=True)
+        running = Session.objects.filter(phase=Phase.RUNNING).order_by().values_list("host", flat=True)
         silent = [host for host in running.iterator() if host not in self.seen][:200]
         if silent:
             self.update(Session.objects.filter(host__in=silent).for_status())
         self.update(Session.objects.filter(phase=Phase.UNKNOWN).exclude(workspace__cluster__in=self.away).for_status()[:500])
+
+
+def _is_up(session: Session) -> bool:
+    return session.phase == Phase.RUNNING and session.status_generation == session.generation
 
 
 def _after(began: float, share: float) -> float:

@@ -17,6 +17,7 @@ from django_q.models import OrmQ
 
 from compute.clusters.base import ClusterError, Stop
 from compute.models import Cluster, Workspace
+from compute.workload import Observation
 from sessions import services, tasks
 from sessions.cluster_watch import ClusterWatch
 from sessions.controller import LATE, LONGEST_WAIT, Controller, _after
@@ -429,3 +430,23 @@ def test_news_is_gathered_until_the_next_round_is_due(controller: Controller, cl
         controller.inbox.put((cluster.pk, observe(launch(name=name))))
     assert len(controller.read_inbox()) == 2
     assert time.monotonic() >= controller.next_round
+
+
+def test_a_running_session_of_which_nothing_can_be_learned_is_not_said_to_have_stopped(
+    launch: Launch, reconciled: Any, controller: Controller, rounds: Any, driver: FakeDriver
+) -> None:
+    session = reconciled(launch())
+    Session.objects.update(phase=Phase.RUNNING, status_generation=1, applied_at=timezone.now() - timedelta(minutes=1))
+    driver.error = ClusterError("Unreachable", "Connection refused.")
+    controller.next_resync = 0
+    rounds()
+    session.refresh_from_db()
+    assert session.phase == Phase.RUNNING
+
+
+def test_a_full_inbox_is_not_left_waiting(controller: Controller, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sessions.controller.FULL", 3)
+    controller.next_round = time.monotonic() + 60
+    for number in range(4):
+        controller.inbox.put((cluster.pk, Observation(name=f"s-{number}", namespace="research", at=timezone.now(), exists=True)))
+    assert len(controller.read_inbox()) == 3
