@@ -33,7 +33,7 @@ from sessions import cluster_reports, drafts, gateway, launch_times, services, t
 from sessions.api import idempotency
 from sessions.cluster_watch import ClusterWatch
 from sessions.lease import Lease
-from sessions.models import Activity, Desired, Phase, Session
+from sessions.models import Activity, Desired, Phase, Session, SessionQuerySet
 from sessions.status import UNREACHABLE_AFTER, View, derive, intent_of
 from sessions.status_rows import News, changes, write
 from sessions.webhooks import delivery
@@ -56,9 +56,11 @@ ASK_AFTER = timedelta(seconds=2)  # what was sent so recently will be mentioned
 FULL = 500  # workloads of which there is news that fill a round
 WRITTEN_TOGETHER = 50  # rows per transaction
 # Shares of the time, at most: what comes thick and fast is gathered, and costs less together.
-GATHER = 0.15  # for what the clusters say
+GATHER = 0.08  # for what the clusters say
 LOOK = 0.05  # for what may have changed without a word
 LONGEST_WAIT = 1.0  # seconds that either is put off for it
+REST = 0.6  # seconds of rest that count: one launch alone waits for nothing
+LOOK_EVERY = 1.0  # at most, for what time alone changes; what users ask for is seen within a tick
 
 
 def lead(stop: threading.Event) -> None:
@@ -95,7 +97,7 @@ class Controller:
         # Monotonic times: a clock that is set back must not put these off.
         now = self.started = time.monotonic()
         self.started_at = timezone.now()
-        self.next_round = self.next_look = self.next_due = self.next_sweep = self.next_housekeeping = now
+        self.next_round = self.next_look = self.next_glance = self.next_due = self.next_sweep = self.next_housekeeping = now
         self.next_resync = now + 5
 
     def run(self, lease: Lease) -> None:
@@ -123,11 +125,8 @@ class Controller:
             rows = list(sessions.filter(host__in=hosts))
             self.report_orphans(hosts - {row.host for row in rows})
             self.update(rows)
-            self.next_round = _after(now, GATHER)
-        if now >= self.next_look:
-            looked = time.monotonic()
-            self.update(sessions.unsettled().exclude(host__in=hosts))
-            self.next_look = _after(looked, LOOK)
+            self.next_round = _put_off(self.next_round, now)
+        self.look(sessions.exclude(host__in=hosts))
         self.follow_outages()
         if now >= self.next_due:
             self.next_due = now + DUE_EVERY
@@ -135,6 +134,18 @@ class Controller:
         if now >= self.next_sweep:
             self.next_sweep = now + settings.SLIPWAY_SWEEP_SECONDS
             self.sweep(now)
+
+    def look(self, sessions: SessionQuerySet) -> None:
+        """See what has changed without a word from the clusters."""
+        now = time.monotonic()
+        if now >= self.next_look:
+            self.update(sessions.unsettled())
+            self.next_look = max(_after(now, LOOK), now + LOOK_EVERY)
+        elif now >= self.next_glance:
+            self.update(sessions.restated())
+        else:
+            return
+        self.next_glance = time.monotonic() + TICK
 
     def read_inbox(self) -> set[str]:
         """The workloads of which there is news. Waits for some for up to a tick, and then gathers more for as long as the last
@@ -372,6 +383,12 @@ def _after(began: float, share: float) -> float:
     """When to do again what began then and has just been done, so that it takes at most that share of all time; but soon."""
     now = time.monotonic()
     return now + min((now - began) * (1 / share - 1), LONGEST_WAIT)
+
+
+def _put_off(due: float, began: float) -> float:
+    """When the next round is due after one that was due then, and began then: many take their share of the time, a few don't wait."""
+    now = time.monotonic()
+    return min(max(due, began - REST) + (now - began) / GATHER, now + LONGEST_WAIT)
 
 
 def _batched(rows: Iterable[Session], size: int) -> Iterator[list[Session]]:

@@ -76,6 +76,10 @@ class SessionQuerySet(models.QuerySet["Session"]):
         """
         return self.filter(Q(phase__in=(Phase.PENDING, Phase.TERMINATING)) | Q(status_generation__lt=F("generation")))
 
+    def restated(self) -> SessionQuerySet:
+        """Sessions that were asked for something that their status does not speak of yet."""
+        return self.filter(status_generation__lt=F("generation"))
+
     def needing_apply(self) -> SessionQuerySet:
         """Rows whose newest generation has not reached the cluster: the queue."""
         return self.filter(applied_generation__lt=F("generation"))
