@@ -13,7 +13,7 @@ import queue
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -27,13 +27,13 @@ from django_q.tasks import async_task
 from compute import log_context, tokens
 from compute.clusters import driver_for
 from compute.clusters.base import ClusterError
-from compute.models import Cluster
+from compute.models import Cluster, Workspace
 from compute.workload import Observation, Step
-from sessions import cluster_reports, drafts, gateway, launch_times, services, tasks
+from sessions import cluster_reports, drafts, gateway, launch_times, pace, services, tasks
 from sessions.api import idempotency
 from sessions.cluster_watch import ClusterWatch
 from sessions.lease import Lease
-from sessions.models import Activity, Desired, Phase, Session, SessionQuerySet
+from sessions.models import Activity, Desired, Phase, Session
 from sessions.status import UNREACHABLE_AFTER, View, derive, intent_of
 from sessions.status_rows import News, changes, write
 from sessions.webhooks import delivery
@@ -55,11 +55,6 @@ ASK_EVERY = 2.0  # seconds between direct questions about one workload that the 
 ASK_AFTER = timedelta(seconds=2)  # what was sent so recently will be mentioned
 FULL = 500  # workloads of which there is news that fill a round
 WRITTEN_TOGETHER = 50  # rows per transaction
-# Shares of the time, at most: what comes thick and fast is gathered, and costs less together.
-GATHER = 0.08  # for what the clusters say
-LOOK = 0.05  # for what may have changed without a word
-LONGEST_WAIT = 1.0  # seconds that either is put off for it
-REST = 0.6  # seconds of rest that count: one launch alone waits for nothing
 LOOK_EVERY = 1.0  # at most, for what time alone changes; what users ask for is seen within a tick
 
 
@@ -89,6 +84,7 @@ class Controller:
         self.seen: dict[str, Observation] = {}
         self.where: dict[str, int] = {}  # the cluster of each workload that was seen
         self.orphans: set[str] = set()
+        self.workspaces: dict[int, Workspace] = {}
         self.asked: dict[str, float] = {}
         self.silent: set[int] = set()  # clusters that do not answer
         self.away: set[int] = set()  # those of them whose sessions are told that they are Unknown
@@ -120,13 +116,12 @@ class Controller:
         """Everything once: what the clusters said, what users asked for, and what is due."""
         hosts = self.read_inbox()
         now = time.monotonic()
-        sessions = Session.objects.for_status()
         if hosts:
-            rows = list(sessions.filter(host__in=hosts))
+            rows = list(Session.objects.filter(host__in=hosts).for_status())
             self.report_orphans(hosts - {row.host for row in rows})
             self.update(rows)
-            self.next_round = _put_off(self.next_round, now)
-        self.look(sessions.exclude(host__in=hosts))
+            self.next_round = pace.put_off(self.next_round, now)
+        self.look(hosts)
         self.follow_outages()
         if now >= self.next_due:
             self.next_due = now + DUE_EVERY
@@ -135,14 +130,16 @@ class Controller:
             self.next_sweep = now + settings.SLIPWAY_SWEEP_SECONDS
             self.sweep(now)
 
-    def look(self, sessions: SessionQuerySet) -> None:
+    def look(self, besides: set[str]) -> None:
         """See what has changed without a word from the clusters."""
         now = time.monotonic()
+        sessions = Session.objects.exclude(host__in=besides)
         if now >= self.next_look:
-            self.update(sessions.unsettled())
-            self.next_look = max(_after(now, LOOK), now + LOOK_EVERY)
+            self.update(sessions.unsettled().for_status())
+            self.next_look = max(pace.after(now, pace.LOOK), now + LOOK_EVERY)
         elif now >= self.next_glance:
-            self.update(sessions.restated())
+            if restated := list(Session.objects.restated().order_by().values_list("pk", flat=True)):
+                self.update(sessions.filter(pk__in=restated).for_status())
         else:
             return
         self.next_glance = time.monotonic() + TICK
@@ -176,6 +173,7 @@ class Controller:
     def update(self, rows: Iterable[Session]) -> None:
         """Derive and write the rows' statuses; one bad row never blocks the rest."""
         for batch in _batched(rows, WRITTEN_TOGETHER):
+            self.know_workspaces(batch)
             news: list[News] = []
             reapply: list[int] = []
             for row in batch:
@@ -194,6 +192,13 @@ class Controller:
             launch_times.count((one.session, one.status.phase, one.phase_since) for one in written if one.settled)
             for session_id in reapply:
                 tasks.queue(session_id)
+
+    def know_workspaces(self, sessions: Sequence[Session]) -> None:
+        """Put the rows' workspaces, with their clusters, in place; each is read once between two sweeps."""
+        if unknown := {session.workspace_id for session in sessions} - self.workspaces.keys():
+            self.workspaces |= Workspace.objects.select_related("cluster").in_bulk(unknown)
+        for session in sessions:
+            session.workspace = self.workspaces[session.workspace_id]
 
     def update_one(self, session: Session, news: list[News], reapply: list[int]) -> None:
         view = self.view(session)
@@ -307,6 +312,7 @@ class Controller:
 
     def sweep(self, now: float) -> None:
         """What is due: watches of new clusters, lost tasks, silent sessions, and (rarely) housekeeping."""
+        self.workspaces.clear()
         self.follow_clusters()
         self.report_clusters()
         delivery.queue_due()
@@ -377,18 +383,6 @@ class Controller:
 
 def _is_up(session: Session) -> bool:
     return session.phase == Phase.RUNNING and session.status_generation == session.generation
-
-
-def _after(began: float, share: float) -> float:
-    """When to do again what began then and has just been done, so that it takes at most that share of all time; but soon."""
-    now = time.monotonic()
-    return now + min((now - began) * (1 / share - 1), LONGEST_WAIT)
-
-
-def _put_off(due: float, began: float) -> float:
-    """When the next round is due after one that was due then, and began then: many take their share of the time, a few don't wait."""
-    now = time.monotonic()
-    return min(max(due, began - REST) + (now - began) / GATHER, now + LONGEST_WAIT)
 
 
 def _batched(rows: Iterable[Session], size: int) -> Iterator[list[Session]]:

@@ -66,8 +66,9 @@ class SessionQuerySet(models.QuerySet["Session"]):
         return self.select_related("workspace", "owner", "preset", "image", "pod_size", "compute_pool", "slurm_cluster")
 
     def for_status(self) -> SessionQuerySet:
-        """With what the controller reads, and without what is encrypted: a key that is missing must not stop it."""
-        return self.select_related("workspace__cluster").defer("env", "snapshot", "ide_token")
+        """What the controller reads, without what is encrypted: a key that is missing must not stop it. The workspaces, of which
+        there are few, come from itself."""
+        return self.order_by().defer("env", "snapshot", "ide_token")
 
     def unsettled(self) -> SessionQuerySet:
         """Sessions whose status may change without a word from the cluster: they move, or were asked for something new.

@@ -18,9 +18,9 @@ from django_q.models import OrmQ
 from compute.clusters.base import ClusterError, Stop
 from compute.models import Cluster, Workspace
 from compute.workload import Observation
-from sessions import services, tasks
+from sessions import pace, services, tasks
 from sessions.cluster_watch import ClusterWatch
-from sessions.controller import LATE, LONGEST_WAIT, Controller, _after, _put_off
+from sessions.controller import LATE, Controller
 from sessions.models import Activity, Phase, Session
 from sessions.status import Status, View, derive
 from storage.models import Volume
@@ -41,7 +41,7 @@ def rounds(controller: Controller, cluster: Cluster, driver: FakeDriver, monkeyp
     monkeypatch.setattr(controller, "follow_clusters", lambda: None)
     monkeypatch.setattr("sessions.controller.TICK", 0.001)
     for share in ("GATHER", "LOOK"):
-        monkeypatch.setattr(f"sessions.controller.{share}", 1.0)  # no round is put off
+        monkeypatch.setattr(f"sessions.pace.{share}", 1.0)  # no round is put off
     monkeypatch.setattr("sessions.controller.LOOK_EVERY", 0.0)
 
     def go() -> None:
@@ -421,17 +421,17 @@ def test_a_pause_that_comes_while_a_status_is_derived_is_not_written_over(
 
 def test_what_has_just_been_dear_is_put_off_to_keep_its_share_of_the_time_but_not_for_long() -> None:
     now = time.monotonic()
-    assert _after(now - 0.2, share=0.25) - now == pytest.approx(0.6, abs=0.3)
-    assert _after(now - 10, share=0.25) - now == pytest.approx(LONGEST_WAIT, abs=0.5)
+    assert pace.after(now - 0.2, share=0.25) - now == pytest.approx(0.6, abs=0.3)
+    assert pace.after(now - 10, share=0.25) - now == pytest.approx(pace.LONGEST_WAIT, abs=0.5)
 
 
 def test_one_launch_alone_waits_for_nothing_but_many_are_gathered() -> None:
     now = time.monotonic()
-    due = _put_off(now - 60, began=now - 0.01)
+    due = pace.put_off(now - 60, began=now - 0.01)
     assert due < now
     for _ in range(20):
-        due = _put_off(due, began=time.monotonic() - 0.01)
-    assert now + 0.5 < due <= time.monotonic() + LONGEST_WAIT
+        due = pace.put_off(due, began=time.monotonic() - 0.01)
+    assert now + 0.5 < due <= time.monotonic() + pace.LONGEST_WAIT
 
 
 def test_news_is_gathered_until_the_next_round_is_due(controller: Controller, cluster: Cluster, observe: Any, launch: Launch) -> None:
