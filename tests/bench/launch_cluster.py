@@ -31,6 +31,7 @@ THREADS = 8
 ALONE = 15  # launches one at a time
 ROUNDS = 2  # in which the floor and Slipway take turns
 TIMEOUT = 600
+REST = 10  # seconds
 PROGRAMS = ("web", "relay", "worker", "controller")
 COUNTER = re.compile(r"^apiserver_request_total\{(?P<labels>[^}]*)\} (?P<count>\S+)$", re.M)
 KINDS = ("statefulsets", "secrets", "persistentvolumeclaims")
@@ -224,6 +225,13 @@ def cpu_seconds(stack: Any) -> dict[str, float]:
     return {name: sum(sum(process.cpu_times()[:4]) for process in processes) for name, processes in families(stack).items()}
 
 
+def at_rest(stack: Any) -> float:
+    """CPU seconds per second of all programs while nothing happens."""
+    before, began = sum(cpu_seconds(stack).values()), time.monotonic()
+    time.sleep(REST)
+    return (sum(cpu_seconds(stack).values()) - before) / (time.monotonic() - began)
+
+
 def memory(stack: Any) -> dict[str, float]:
     """MB of each program; what its processes share is counted once."""
     return {name: sum(one.memory_full_info().pss for one in processes) / 1e6 for name, processes in families(stack).items()}
@@ -268,6 +276,7 @@ def measure(stack: Any, kube: Any, count: int) -> dict[str, Any]:
         for _ in range(ALONE):
             found["floor_alone"].append(floor.alone())
             found["alone"].append(launches.alone())
+        found["rest"] = at_rest(stack)
         spent = dict.fromkeys((*PROGRAMS, "services.launch"), 0.0)
         calls: Counter[str] = Counter()
         for _ in range(ROUNDS):
@@ -315,6 +324,7 @@ def show(found: dict[str, Any], count: int) -> list[str]:
         print(f"  {name:26} {percentiles(values)}")
     print(f"  CPU per launch {cpu * 1000:.1f} ms (target {TARGETS['cpu'] * 1000:.0f}): ", end="")
     print(", ".join(f"{name} {seconds * 1000:.1f}" for name, seconds in per_launch.items()))
+    print(f"  of it {found['rest'] * found['seconds'] / count * 1000:.1f} ms that the programs need at rest as well")
     print("  memory: " + ", ".join(f"{name} {size:.0f} MB" for name, size in found["memory"].items()))
     told = ", ".join(f"{name} {number / count:.2f}" for name, number in sorted(calls.items()) if name != "429" and number > 0)
     print(f"  API calls per launch, without those of the cluster's own controllers: {told}; answered 429: {calls['429']}")
