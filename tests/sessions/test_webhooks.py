@@ -284,7 +284,9 @@ def test_announcing_costs_the_same_for_one_and_for_many(hook: Hook, launch: Any,
     from sessions.webhooks.announce import Change, announce
 
     sessions = [launch(name=f"lab-{number}") for number in range(8)]
-    changes = [Change(session, "Running", "Pending", "", "", timezone.now()) for session in Session.objects.select_related("workspace__cluster")]
+    changes = [
+        Change(session, "Running", "Pending", "", "", timezone.now()) for session in Session.objects.select_related("workspace__cluster")
+    ]
     assert len(changes) == len(sessions)
     with django_assert_num_queries(1):
         announce(changes)
