@@ -117,10 +117,11 @@ class Controller:
         hosts = self.read_inbox()
         now = time.monotonic()
         if hosts:
+            began = time.thread_time()
             rows = list(Session.objects.filter(host__in=hosts).for_status())
             self.report_orphans(hosts - {row.host for row in rows})
             self.update(rows)
-            self.next_round = pace.put_off(self.next_round, now)
+            self.next_round = pace.put_off(self.next_round, pace.cost(began))
         self.look(hosts)
         self.follow_outages()
         if now >= self.next_due:
@@ -135,8 +136,9 @@ class Controller:
         now = time.monotonic()
         sessions = Session.objects.exclude(host__in=besides)
         if now >= self.next_look:
+            began = time.thread_time()
             self.update(sessions.unsettled().for_status())
-            self.next_look = max(pace.after(now, pace.LOOK), now + LOOK_EVERY)
+            self.next_look = max(pace.after(pace.cost(began), pace.LOOK), now + LOOK_EVERY)
         elif now >= self.next_glance:
             if restated := list(Session.objects.restated().order_by().values_list("pk", flat=True)):
                 self.update(sessions.filter(pk__in=restated).for_status())
