@@ -22,7 +22,7 @@ from compute.workload import Claim, Namespace, Observation, Workload
 
 Json = dict[str, Any]
 FENCE = "slipway-fence"
-TRIES = 3
+TRIES = 6  # a StatefulSet that has just been written has its status written several times
 LOCAL_PREFIX = "local:"
 
 
@@ -234,7 +234,7 @@ def _ours(kind: str, name: str) -> Iterator[None]:
 
 
 def _until_undisturbed(write: Callable[[], None]) -> None:
-    """Again when somebody else wrote between our read and our write; the third time it is the caller's to try later."""
+    """Again when somebody else wrote between our read and our write; in the end it is the caller’s to try later."""
     for tries_left in reversed(range(TRIES)):
         try:
             return write()
