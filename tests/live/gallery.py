@@ -34,14 +34,12 @@ WAITS = "echo 'Loading the team settings' && sleep 600"
 
 @dataclass(frozen=True)
 class View:
-    """``path``: where it is, below the control plane or a full address. ``main``: among the pages to look at.
-    ``ready``: what the page fetches by itself, to be waited for."""
+    """``path``: where it is, below the control plane or a full address. ``main``: among the pages to look at."""
 
     username: str
     path: Callable[[Gallery], str]
     status: int = 200
     main: bool = False
-    ready: str = ""
 
 
 class Gallery:
@@ -144,8 +142,6 @@ class Gallery:
             self.login_key = str(cookies[settings.SESSION_COOKIE_NAME])
         answer = page.goto(view.path(self))
         assert answer is not None and answer.status == view.status, f"{page.url} answered {answer and answer.status}"
-        if view.ready:
-            page.wait_for_selector(view.ready)
 
 
 VIEWS: dict[str, View] = {
@@ -186,7 +182,7 @@ VIEWS: dict[str, View] = {
     "secrets-admin": View("admin", lambda g: g.inside("secrets/")),
     "secret-write": View("admin", lambda g: g.inside("secrets/write/")),
     "secret-delete": View("admin", lambda g: g.inside(f"secrets/{g.secret()}/delete/")),
-    "admin": View("admin", lambda g: "/admin/", main=True, ready="#clusters"),
+    "admin": View("admin", lambda g: "/admin/", main=True),
     "admin-cluster-health": View("admin", lambda g: "/admin/compute/cluster/health/", main=True),
     "admin-cluster": View("admin", lambda g: f"/admin/compute/cluster/{g.workspace.cluster_id}/change/"),
     "admin-presets": View("admin", lambda g: "/admin/presets/preset/"),
