@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -164,12 +164,15 @@ class Presets(WorkspaceView):
     )
     def get(self, request: Request, workspace: str) -> Response:
         """Those that can be launched in the workspace: visible to it, and with an image that its cluster runs."""
-        return self.page(Preset.objects.filter(pk__in=self.runnable).prefetch_related("volumes"))
+        return self.page(self.presets())
 
     @cached_property
     def runnable(self) -> dict[int, Preset]:
         """The gallery's presets with what of each can be launched."""
         return {preset.pk: preset for preset in catalog.runnable_presets(self.workspace, self.kwargs.get("preset", ""))}
+
+    def presets(self) -> QuerySet[Preset]:
+        return Preset.objects.filter(pk__in=self.runnable).prefetch_related("volumes")
 
     def context(self) -> dict[str, Any]:
         return {**super().context(), "runnable": self.runnable}
@@ -179,7 +182,7 @@ class OnePreset(Presets):
     @operation(id="presets_get", summary="Show a preset", scopes=READING, answer=PresetSerializer, example=examples.PRESET, tagged=True)
     def get(self, request: Request, workspace: str, preset: str) -> Response:
         """With the images, pod sizes and volumes that the wizard would offer."""
-        return self.answer(self.one(Preset.objects.filter(pk__in=self.runnable).prefetch_related("volumes")))
+        return self.answer(self.one(self.presets()))
 
 
 class ComputePools(WorkspaceView):

@@ -33,3 +33,8 @@ def require_scope(request: Request, *scopes: Scope) -> None:
     if not set(scopes) & set(token.scopes):
         wanted = " or ".join(f"“{scope.value}”" for scope in scopes)
         raise ProblemError("scope_missing", f"This token lacks the scope {wanted}.")
+
+
+def require_own_scope(request: Request, owner_id: int | None, scope: Scope) -> None:
+    """``scope`` for what is the user's own; other people's things want the scope of admins, whatever the role says."""
+    require_scope(request, scope if owner_id == request.user.pk else Scope.ADMIN)

@@ -12,6 +12,7 @@ from typing import Any
 
 from django.conf import settings
 from django.urls import reverse
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
@@ -102,6 +103,14 @@ class Money(serializers.Serializer[Any]):
 
     def to_representation(self, instance: Decimal) -> dict[str, str]:
         return {"amount": f"{instance:.5f}", "currency": settings.SLIPWAY_CURRENCY}
+
+
+@extend_schema_field({"type": "string"})
+class Amount(serializers.Field[Any, Any, str, Decimal]):
+    """A decimal number as plain text: without exponent, and without zeros that say nothing. Only on the way out."""
+
+    def to_representation(self, value: Decimal) -> str:
+        return f"{value.normalize():f}"
 
 
 class ProblemField(Answer):

@@ -8,7 +8,8 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from sessions.actions import actions_for
-from sessions.api.serializers import Answer, Body, Flag, Money, ProblemField, Text, Thing, Time, absolute
+from sessions.api.serializers import Amount, Answer, Body, Flag, Money, ProblemField, Text, Thing, Time, absolute
+from sessions.api.workspaces import QuotaSerializer
 from sessions.listing import sentence
 from sessions.models import Desired, Phase, Session, SessionVolume
 from sessions.spec.check import Checked
@@ -194,24 +195,11 @@ class SessionBody(Body):
 # What a dry run tells
 
 
-class QuotaLineSerializer(Answer):
-    """A limit of the workspace, and what the session would make of it. Amounts are decimal strings in ``unit``."""
+class QuotaLineSerializer(QuotaSerializer):
+    """A limit of the workspace, and what the session would make of it."""
 
-    name = serializers.CharField(source="label")
-    unit = serializers.CharField()
-    used = serializers.SerializerMethodField()
-    would_be = serializers.SerializerMethodField()
-    limit = serializers.SerializerMethodField()
+    would_be = Amount()
     exceeded = serializers.BooleanField()
-
-    def get_used(self, line: Any) -> str:
-        return f"{line.used.normalize():f}"
-
-    def get_would_be(self, line: Any) -> str:
-        return f"{line.would_be.normalize():f}"
-
-    def get_limit(self, line: Any) -> str:
-        return f"{line.limit.normalize():f}"
 
 
 class ResolvedMountSerializer(Answer):

@@ -17,7 +17,7 @@ from sessions import services
 from sessions.api import session_examples as examples
 from sessions.api.authentication import token_of
 from sessions.api.operations import operation
-from sessions.api.scopes import require_scope
+from sessions.api.scopes import require_own_scope
 from sessions.api.serializers import Answer, Query, absolute
 from sessions.api.session_serializers import SessionBody, SessionSerializer, ValidationSerializer, resolved
 from sessions.api.session_spec import api_spelling, spec_of, spelled
@@ -68,10 +68,6 @@ class SessionsView(WorkspaceView):
 
     def named(self, name: str) -> QuerySet[Session]:
         return self.sessions().filter(name=name)
-
-    def require_own_scope(self, session: Session) -> None:
-        """Other people's sessions want the scope of admins, whatever the role says."""
-        require_scope(self.request, Scope.SESSIONS if session.owner_id == self.request.user.pk else Scope.ADMIN)
 
 
 class Sessions(SessionsView):
@@ -176,7 +172,7 @@ class OneSession(SessionsView):
     def delete(self, request: Request, workspace: str, name: str) -> Response:
         """Its volumes stay, but for those that are named, which go to the trash."""
         with self.unchanged(self.named(name)) as session:
-            self.require_own_scope(session)
+            require_own_scope(self.request, session.owner_id, Scope.SESSIONS)
             volumes = [volume for volume in self.query.get("volumes", "").split(",") if volume]
             services.delete(request.user, session, volumes)
         return self.answer(self.one(self.sessions().filter(pk=session.pk)))
@@ -197,7 +193,7 @@ class Pause(SessionsView):
     def post(self, request: Request, workspace: str, name: str) -> Response:
         """Releases its compute; volumes stay attached. Pausing a paused session changes nothing."""
         with self.unchanged(self.named(name)) as session:
-            self.require_own_scope(session)
+            require_own_scope(self.request, session.owner_id, Scope.SESSIONS)
             services.pause(request.user, session)
         return self.answer(self.one(self.sessions().filter(pk=session.pk)))
 
@@ -217,7 +213,7 @@ class Resume(SessionsView):
     def post(self, request: Request, workspace: str, name: str) -> Response:
         """Starts a paused or failed session again, with the catalog as it is now. Resuming a running one changes nothing."""
         with self.unchanged(self.named(name)) as session:
-            self.require_own_scope(session)
+            require_own_scope(self.request, session.owner_id, Scope.SESSIONS)
             services.resume(request.user, session)
         return self.answer(self.one(self.sessions().filter(pk=session.pk)))
 

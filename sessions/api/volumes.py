@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from compute.models import Scope
 from sessions.api.operations import operation
-from sessions.api.scopes import require_scope
+from sessions.api.scopes import require_own_scope
 from sessions.api.serializers import Answer, Body, Query, Text, Thing, Time, absolute
 from sessions.api.views import WorkspaceView
 from sessions.models import Phase, SessionVolume
@@ -148,10 +148,6 @@ class VolumesView(WorkspaceView):
         shown = SessionVolume.objects.select_related("session").only("volume", "mount_path", "read_only", "session__name", "session__phase")
         return found.select_related("owner").prefetch_related(Prefetch("mounts", shown.order_by("session__name")))
 
-    def require_own_scope(self, volume: Volume) -> None:
-        """What is not the user's own wants the scope of admins, whatever the role says."""
-        require_scope(self.request, Scope.VOLUMES if volume.owner_id == self.request.user.pk else Scope.ADMIN)
-
 
 class Volumes(VolumesView):
     @operation(
@@ -205,7 +201,7 @@ class OneVolume(VolumesView):
     def delete(self, request: Request, workspace: str, volume: str) -> Response:
         """Its data stays until purge_after. Refused while a session mounts it. The answer tells how to have it back."""
         with self.unchanged(self.volumes().filter(name=volume)) as row:
-            self.require_own_scope(row)
+            require_own_scope(self.request, row.owner_id, Scope.VOLUMES)
             services.trash_volume(request.user, row)
             row.refresh_from_db(fields=["trashed_at", "trashed_by", "purge_after"])
             return self.answer(row)
@@ -249,7 +245,7 @@ class TrashedVolume(TrashView):
     def delete(self, request: Request, workspace: str, pvc: str) -> Response:
         """The volume and its data, which nothing brings back."""
         volume = self.one(self.trashed().filter(claim=pvc))
-        self.require_own_scope(volume)
+        require_own_scope(self.request, volume.owner_id, Scope.VOLUMES)
         services.purge_volume(request.user, volume)
         return self.done()
 
@@ -267,5 +263,5 @@ class RestoreVolume(TrashView):
     def post(self, request: Request, workspace: str, pvc: str) -> Response:
         """Back from the trash; under a name with a number, if its own was taken meanwhile."""
         with self.unchanged(self.trashed().filter(claim=pvc)) as row:
-            self.require_own_scope(row)
+            require_own_scope(self.request, row.owner_id, Scope.VOLUMES)
             return self.answer(services.restore_volume(request.user, row))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any
 
 from django.db.models import F, QuerySet
@@ -12,11 +11,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from compute.models import Role, Workspace
-from compute.quota import QuotaLine
 from sessions.api.authentication import token_of
 from sessions.api.operations import operation
 from sessions.api.scopes import ANY
-from sessions.api.serializers import Answer, Thing, Time, absolute
+from sessions.api.serializers import Amount, Answer, Thing, Time, absolute
 from sessions.api.views import View, WorkspaceView
 from sessions.spec.quota import quota_lines
 
@@ -56,14 +54,8 @@ class QuotaSerializer(Answer):
 
     name = serializers.CharField(source="label")
     unit = serializers.CharField()
-    used = serializers.SerializerMethodField()
-    limit = serializers.SerializerMethodField()
-
-    def get_used(self, line: QuotaLine) -> str:
-        return _plain(line.used)
-
-    def get_limit(self, line: QuotaLine) -> str:
-        return _plain(line.limit)
+    used = Amount()
+    limit = Amount()
 
 
 class WorkspaceDetailSerializer(WorkspaceSerializer):
@@ -72,10 +64,6 @@ class WorkspaceDetailSerializer(WorkspaceSerializer):
     @extend_schema_field(QuotaSerializer(many=True))
     def get_quota(self, workspace: Workspace) -> list[dict[str, Any]]:
         return list(QuotaSerializer(quota_lines(workspace, None), many=True).data)
-
-
-def _plain(amount: Decimal) -> str:
-    return f"{amount.normalize():f}"
 
 
 WORKSPACE_EXAMPLE = {
