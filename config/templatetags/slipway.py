@@ -128,7 +128,7 @@ def ago(at: datetime | None) -> SafeString | str:
     local = timezone.localtime(at)
     return format_html(
         '<time datetime="{}" title="{}" data-ago>{}</time>',
-        local.isoformat(timespec="seconds"),
+        local.isoformat(timespec="milliseconds"),
         f"{local:%-d %b %Y, %H:%M:%S} {local.tzname()}",
         relative(at, timezone.now()),
     )

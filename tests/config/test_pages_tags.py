@@ -99,6 +99,11 @@ def test_ago_has_the_exact_time_on_hover() -> None:
     assert ago(None) == "—"
 
 
+def test_two_moments_of_one_second_can_be_told_apart() -> None:
+    first = timezone.now().replace(microsecond=250_000)
+    assert ago(first) != ago(first.replace(microsecond=750_000))
+
+
 def test_a_phase_badge_takes_a_session_or_a_phase() -> None:
     session = SimpleNamespace(phase="Failed", message='It said "no".')
     assert 'class="badge-phase phase-Failed" title="It said &quot;no&quot;."' in render("{% phase_badge session %}", session=session)
