@@ -58,6 +58,7 @@ class Detail:
     card: Card
     volumes: list[MountedVolume]
     configurations: list[Configuration]
+    variables: list[str]  # names only: a value may be a secret
 
 
 def _range(quantities: Iterable[str]) -> tuple[str, str]:
@@ -135,7 +136,7 @@ def cards(workspace: Workspace, slug: str = "") -> list[Card]:
 
 
 def detail(workspace: Workspace, slug: str) -> Detail | None:
-    """A preset's page, or None when it can't be launched in the workspace. Six queries."""
+    """A preset's page, or None when it can't be launched in the workspace. Seven queries."""
     card = next(iter(cards(workspace, slug)), None)
     if card is None:
         return None
@@ -144,4 +145,5 @@ def detail(workspace: Workspace, slug: str) -> Detail | None:
         card=card,
         volumes=[MountedVolume(mount, mount.exists) for mount in card.preset.volumes.annotate(exists=Exists(named))],
         configurations=list(Configuration.objects.offered_to(workspace, card.preset)),
+        variables=list(card.preset.variables.values_list("name", flat=True)),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Prefetch, QuerySet
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from compute.models import ComputePool, Scope, SlurmCluster
 from presets import catalog, ides
-from presets.models import Configuration, PodSize, Preset
+from presets.models import Configuration, PodSize, Preset, PresetVariable
 from sessions.api import catalog_examples as examples
 from sessions.api.operations import operation
 from sessions.api.serializers import Answer, Money, Query, Thing, absolute
@@ -84,10 +84,14 @@ class PresetSerializer(Thing):
     deprecation_message = serializers.CharField()
     home_size = serializers.CharField(help_text="Of a new home volume.")
     home_claim = serializers.CharField(source="home_volume", help_text="Mounted as home by those who have a home volume of this name.")
+    env = serializers.SerializerMethodField(help_text="Names of the variables that it sets in each session, unless yours replace them.")
     data_volumes = MountedVolumeSerializer(source="volumes", many=True)
     images = serializers.SerializerMethodField(help_text="Those that the workspace’s cluster runs, in the curated order.")
     pod_sizes = serializers.SerializerMethodField(help_text="In the curated order.")
     links = PresetLinksSerializer(source="*")
+
+    def get_env(self, preset: Preset) -> list[str]:
+        return [variable.name for variable in preset.variables.all()]
 
     @extend_schema_field(ImageSerializer(many=True))
     def get_images(self, preset: Preset) -> list[dict[str, Any]]:
@@ -172,7 +176,8 @@ class Presets(WorkspaceView):
         return {preset.pk: preset for preset in catalog.runnable_presets(self.workspace, self.kwargs.get("preset", ""))}
 
     def presets(self) -> QuerySet[Preset]:
-        return Preset.objects.filter(pk__in=self.runnable).prefetch_related("volumes")
+        names = PresetVariable.objects.defer("value")
+        return Preset.objects.filter(pk__in=self.runnable).prefetch_related(Prefetch("variables", names), "volumes")
 
     def context(self) -> dict[str, Any]:
         return {**super().context(), "runnable": self.runnable}

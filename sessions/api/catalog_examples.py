@@ -13,6 +13,7 @@ PRESET: dict[str, Any] = {
     "deprecation_message": "",
     "home_size": "5Gi",
     "home_claim": "",
+    "env": ["JUPYTER_ENABLE_LAB"],
     "data_volumes": [{"claim": "sales", "mount_path": "/data/sales", "read_only": True}],
     "images": [
         {

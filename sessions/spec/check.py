@@ -12,13 +12,14 @@ from decimal import Decimal
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.db.models import Value
 
 from compute.clusters import driver_for
 from compute.errors import Problem
 from compute.models import ComputePool, SlurmCluster, Workspace
 from compute.validators import overlapping_paths, validate_env_name, validate_mount_path, validate_name, validate_storage
 from presets.catalog import offered_images
-from presets.models import Configuration, Image, PodSize, Preset
+from presets.models import Configuration, Image, PodSize, Preset, PresetVariable
 from sessions.models import Session
 from sessions.spec.choices import VolumeChoice, exclusive_use
 from sessions.spec.inputs import SpecInput
@@ -84,8 +85,8 @@ def check(user: Any, workspace: Workspace, spec: SpecInput) -> Checked:
     found = Checked()
     if not workspace.cluster.enabled:
         found.problem("", "cluster_disabled", f"{workspace.cluster} takes no new sessions at the moment.")
-    _check_name(found, workspace, spec)
     _check_preset(found, workspace, spec)
+    _check_name(found, workspace, spec)
     if found.preset is not None:
         _check_image(found, workspace, found.preset, spec)
         _check_pod_size(found, found.preset, spec)
@@ -108,7 +109,8 @@ def check(user: Any, workspace: Workspace, spec: SpecInput) -> Checked:
 
 def _check_name(found: Checked, workspace: Workspace, spec: SpecInput) -> None:
     if not spec.name:
-        found.problem("name", "required", "Give the session a name.")
+        if found.preset is not None:  # else the preset is what to mend: with it comes a name
+            found.problem("name", "required", "Give the session a name.")
     elif found.valid("name", validate_name, spec.name) and Session.objects.filter(workspace=workspace, name=spec.name).exists():
         found.problem("name", "name_taken", f"{workspace} has a session named “{spec.name}” already. Choose another name.")
 
@@ -304,14 +306,7 @@ def _check_paths(found: Checked, preset: Preset, spec: SpecInput) -> None:
 
 
 def _check_env(found: Checked, workspace: Workspace, spec: SpecInput) -> None:
-    provided = {variable.name: item.name for item in found.configurations for variable in item.variables.all()}
-    bundle = set(Secret.objects.filter(bundle__workspace=workspace).values_list("name", flat=True))
-    for name in sorted(bundle & set(provided)):
-        found.warn(
-            "configurations",
-            "env_overrides_bundle",
-            f"“{provided[name]}” sets {name}, which replaces the one of the workspace's secrets bundle.",
-        )
+    told = _told_of_variables(found, workspace)
     counts = Counter(row.name for row in spec.env)
     if len(spec.env) > MAX_VARIABLES:
         found.problem("env", "env_too_many", f"Use at most {MAX_VARIABLES} variables.")
@@ -330,16 +325,29 @@ def _check_env(found: Checked, workspace: Workspace, spec: SpecInput) -> None:
             found.problem(where, "env_twice", f"{row.name} is set twice. Keep one.")
         elif spec.slurm_cluster and row.name in SLURM_ENV:
             found.problem(where, "env_reserved", f"{row.name} comes with the attached Slurm cluster. Remove this row, or attach none.")
-        elif row.name in provided:
-            found.warn(
-                where,
-                "env_provided",
-                f"{row.name} is already provided by the configuration “{provided[row.name]}”; yours would replace it.",
-            )
-        elif row.name in bundle:
-            found.warn(
-                where,
-                "env_provided",
-                f"{row.name} is already provided by the workspace's secrets bundle. Leave it out, unless yours is to replace it.",
-            )
+        elif row.name in told:
+            found.warn(where, "env_provided", told[row.name])
         found.env[row.name] = row.value
+
+
+def _told_of_variables(found: Checked, workspace: Workspace) -> dict[str, str]:
+    """By name of a variable that sessions get anyway: what to tell whom replaces it. Tells of configurations that do. One query."""
+    columns = ("name", "is_bundle")
+    bundle = Secret.objects.filter(bundle__workspace=workspace).annotate(is_bundle=Value(True)).order_by().values_list(*columns)
+    own = PresetVariable.objects.filter(preset=found.preset).annotate(is_bundle=Value(False)).order_by().values_list(*columns)
+    rows = list(own.union(bundle))
+    secrets = {name for name, is_bundle in rows if is_bundle}
+    provided = {variable.name: item.name for item in found.configurations for variable in item.variables.all()}
+    for name in sorted(secrets & set(provided)):
+        found.warn(
+            "configurations",
+            "env_overrides_bundle",
+            f"“{provided[name]}” sets {name}, which replaces the one of the workspace's secrets bundle.",
+        )
+    of_preset = f"is already set by the preset “{found.preset}”; yours would replace it."
+    of_bundle = "is already provided by the workspace's secrets bundle. Leave it out, unless yours is to replace it."
+    return (
+        {name: f"{name} {of_preset}" for name, _ in rows}
+        | {name: f"{name} {of_bundle}" for name in secrets}
+        | {name: f"{name} is already provided by the configuration “{item}”; yours would replace it." for name, item in provided.items()}
+    )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from compute.models import ComputePool, SlurmCluster, Workspace
-from presets.models import Configuration, ConfigurationVariable, Image, PodSize, Preset, PresetVolume
+from presets.models import Configuration, ConfigurationVariable, Image, PodSize, Preset, PresetVariable, PresetVolume
 from sessions.spec.choices import choices
 from tests.api.conftest import Tokened
 from tests.conftest import Cast
@@ -19,13 +19,17 @@ def test_a_preset_shows_what_the_wizard_offers(api: Tokened, cast: Cast, workspa
     Image.objects.create(preset=preset, slug="old", name="Old", reference="local:jupyterlab", hidden=True)
     PodSize.objects.create(preset=preset, slug="gpu", name="GPU", cpu="4", memory="16Gi", gpus=1)
     PresetVolume.objects.create(preset=preset, volume="sales", mount_path="/data/sales")
-    shown = api().get(f"{HERE}/presets/jupyterlab").data
+    PresetVariable.objects.create(preset=preset, name="MODE", value="canary-value")
+    answer = api().get(f"{HERE}/presets/jupyterlab")
+    shown = answer.data
     offered = choices(cast.owner, workspace, preset)
     assert [image["name"] for image in shown["images"]] == [image.slug for image in offered.images] == ["minimal", "scipy"]
     assert [size["name"] for size in shown["pod_sizes"]] == [size.slug for size in offered.pod_sizes] == ["small", "large"]
     assert [image["is_default"] for image in shown["images"]] == [True, False]
     assert shown["pod_sizes"][0]["price_per_hour"] == {"amount": "0.02500", "currency": "$"}
     assert shown["data_volumes"] == [{"claim": "sales", "mount_path": "/data/sales", "read_only": True}]
+    assert shown["env"] == ["MODE"]
+    assert b"canary" not in answer.response.content
 
 
 def test_a_preset_that_nobody_can_launch_is_not_found(api: Tokened, workspace: Workspace, preset: Preset) -> None:

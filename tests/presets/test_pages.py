@@ -9,7 +9,7 @@ from django.test import Client
 
 from compute.models import ComputePool, Workspace
 from presets.catalog import Card, cards, images_of, pod_sizes_of, runnable_preset_count, runnable_presets
-from presets.models import Configuration, Image, PodSize, Preset, PresetVolume
+from presets.models import Configuration, Image, PodSize, Preset, PresetVariable, PresetVolume
 from storage.models import Volume
 from tests.conftest import Cast
 from tests.fakes import FakeDriver
@@ -85,8 +85,10 @@ def test_a_presets_page_says_what_a_session_of_it_gets(cast: Cast, workspace: Wo
     PresetVolume.objects.create(preset=preset, volume="sales", mount_path="/data/sales")
     PresetVolume.objects.create(preset=preset, volume="gone", mount_path="/data/gone", read_only=False)
     Configuration.objects.create(slug="proxy", name="Company proxy", description="Mirrors.", on_by_default=True)
+    PresetVariable.objects.create(preset=preset, name="MODE", value="canary-value")
     page = text(cast.client("owner").get(DETAIL))
-    for words in ("local:scipy", "$0.025", "$0.24", "/data/sales", "Company proxy", "On by default", "/home/jovyan"):
+    assert "canary-value" not in page
+    for words in ("MODE", "local:scipy", "$0.025", "$0.24", "/data/sales", "Company proxy", "On by default", "/home/jovyan"):
         assert words in page
     assert page.count("Not in this workspace: left out.") == 1
 
@@ -125,7 +127,7 @@ def test_a_presets_page_costs_a_fixed_number_of_queries(cast: Cast, preset: Pres
         PresetVolume.objects.create(preset=preset, volume=f"v-{number}", mount_path=f"/data/{number}")
     client = cast.client("owner")
     client.get(DETAIL)
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(13):
         assert client.get(DETAIL).status_code == 200
 
 

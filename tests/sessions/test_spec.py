@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from compute.models import Cluster, ComputePool, SlurmCluster, Workspace
-from presets.models import Configuration, ConfigurationVariable, ConfigurationVolume, Image, PodSize, Preset, PresetVolume
+from presets.models import Configuration, ConfigurationVariable, ConfigurationVolume, Image, PodSize, Preset, PresetVariable, PresetVolume
 from sessions.spec import DataVolumeInput, EnvInput, HomeInput, SpecInput, check, choices, defaults
 from storage.models import Secret, Volume
 from storage.services import bundle_of
@@ -45,6 +45,7 @@ def test_a_good_spec_has_no_problems(checked: Any) -> None:
         ({"name": "Bad Name"}, ("name", "name_invalid")),
         ({"name": "x" * 46}, ("name", "name_too_long")),
         ({"preset": ""}, ("preset", "required")),
+        ({"preset": "gone", "name": ""}, ("preset", "preset_gone")),
         ({"preset": "gone"}, ("preset", "preset_gone")),
         ({"image": ""}, ("image", "required")),
         ({"image": "gone"}, ("image", "image_gone")),
@@ -165,6 +166,20 @@ def test_variables_that_are_provided_already_are_named_in_a_warning(warned: Any,
     ConfigurationVariable.objects.create(configuration=configuration, name="HTTP_PROXY", value="x")
     env = (EnvInput("GITHUB_TOKEN", "mine"), EnvInput("HTTP_PROXY", "mine"))
     assert warned(configurations=("proxy",), env=env) == [("env.0.name", "env_provided"), ("env.1.name", "env_provided")]
+
+
+def test_replacing_a_presets_own_variable_is_told_unless_something_else_does_so_anyway(
+    cast: Cast, workspace: Workspace, preset: Preset, spec: SpecInput
+) -> None:
+    PresetVariable.objects.create(preset=preset, name="HTTP_PROXY", value="x")
+    PresetVariable.objects.create(preset=preset, name="GITHUB_TOKEN", value="x")
+    PresetVariable.objects.create(preset=Preset.objects.create(slug="other", name="Other", ide="rstudio"), name="THEIRS", value="x")
+    Secret.objects.create(bundle=bundle_of(workspace), name="GITHUB_TOKEN", value="x")
+    env = tuple(EnvInput(name, "mine") for name in ("HTTP_PROXY", "GITHUB_TOKEN", "THEIRS"))
+    proxy, token = check(cast.owner, workspace, replace(spec, env=env)).warnings
+    assert (proxy.field, proxy.code) == ("env.0.name", "env_provided")
+    assert proxy.message == f"HTTP_PROXY is already set by the preset “{preset}”; yours would replace it."
+    assert "secrets bundle" in token.message
 
 
 def test_configurations_that_clash_with_each_other_are_refused(checked: Any, workspace: Workspace, shared_data: Volume) -> None:

@@ -133,6 +133,7 @@ class Preset(Tagged):
     deprecation_message: str
     home_size: str
     home_claim: str
+    env: tuple[str, ...]
     data_volumes: tuple[MountedVolume, ...]
     images: tuple[Image, ...]
     pod_sizes: tuple[PodSize, ...]
