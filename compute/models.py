@@ -13,6 +13,7 @@ from django.utils import timezone
 from simple_history.models import HistoricalRecords
 
 from compute import clusters, validators
+from compute.slurm_models import SlurmAccount, SlurmCluster, UserMapping  # noqa: F401 (Django looks for models here)
 
 
 def price() -> models.DecimalField[Decimal, Decimal]:
@@ -162,34 +163,6 @@ class ComputePool(models.Model):
         """What a pod of this size costs per hour: CPU cores, GiB of memory and GPUs times their prices."""
         gib = validators.parse_quantity(memory) / validators.GIB
         return self.price_cpu * validators.parse_quantity(cpu) + self.price_memory * gib + self.price_gpu * gpus
-
-
-class SlurmClusterQuerySet(models.QuerySet["SlurmCluster"]):
-    def serving(self, workspace: Workspace) -> SlurmClusterQuerySet:
-        """The enabled Slurm clusters that the workspace may attach, by name."""
-        return self.filter(enabled=True, workspaces=workspace).order_by("display_name")
-
-
-class SlurmCluster(models.Model):
-    """A Slurm cluster that sessions of some workspaces may attach. None enabled: nobody sees the word."""
-
-    name = models.CharField(max_length=63, unique=True, validators=[validators.validate_dns_label])
-    display_name = models.CharField(max_length=100)
-    controllers = models.CharField(
-        max_length=300,
-        validators=[validators.validate_host_ports],
-        help_text="host:port of the controller; several (primary first), with commas between.",
-    )
-    workspaces = models.ManyToManyField(Workspace, blank=True, related_name="slurm_clusters")
-    enabled = models.BooleanField(default=False)
-    history = HistoricalRecords()
-    objects = SlurmClusterQuerySet.as_manager()
-
-    class Meta:
-        ordering = ("display_name",)
-
-    def __str__(self) -> str:
-        return self.display_name
 
 
 class Scope(models.TextChoices):

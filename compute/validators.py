@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from django.core.exceptions import ValidationError
 from django.utils.deconstruct import deconstructible
+from docker_image.reference import InvalidReference, Reference
 
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 LABEL_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
@@ -18,6 +19,9 @@ NAME_MAX = 45  # leaves room for "-<6 random>" within the 52 characters of a Sta
 GIB = 1024**3
 # Kubernetes' own grammar (apimachinery, resource.Quantity). Its Python parser also takes "1_000", "1e3Gi" and "٣".
 QUANTITY = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+|[KMGTPE]i|[numkMGTPE])?", re.ASCII)
+
+SLURM_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,63}")
+SLURM_ADMINS = frozenset({"root", "slurm"})
 
 # Slipway and the IDEs own these; a user's value would break the session or the tunnel to it.
 RESERVED_ENV = frozenset({"HOME", "PATH", "USER", "LOGNAME", "SHELL", "PWD", "LD_PRELOAD", "LD_LIBRARY_PATH"})
@@ -187,3 +191,23 @@ def validate_host_ports(value: str) -> None:
             re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65536
         ):
             raise ValidationError(f"“{item.strip()}” is not host:port, such as slurm.example.com:6817.", code="host_port")
+
+
+def validate_container_image(value: str) -> None:
+    """A container image reference with a tag or a digest: ``registry.example.com/slurm-client:23.11``."""
+    if any(character.isspace() for character in value):
+        raise ValidationError("Write the reference without spaces.", code="image_reference")
+    try:
+        reference = Reference.parse_normalized_named(value)
+    except InvalidReference as error:
+        raise ValidationError(f"This is not an image reference: {error}.", code="image_reference") from None
+    if not (reference.get("tag") or reference.get("digest")):
+        raise ValidationError("Name a tag or a digest, so that everyone gets the same image.", code="image_tag")
+
+
+def validate_slurm_user(value: str) -> None:
+    """A user of a Slurm cluster that is no administrator of it by its very name."""
+    if not SLURM_USER.fullmatch(value):
+        raise ValidationError("Write the name that `id -un` prints there: letters, digits and . _ - @ +.", code="slurm_user")
+    if value in SLURM_ADMINS:
+        raise ValidationError(f"“{value}” administers Slurm: a session of that user could do anything there.", code="slurm_user_admin")

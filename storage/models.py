@@ -11,7 +11,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from compute import validators
-from compute.models import Workspace
+from compute.models import SlurmCluster, Workspace
 from storage.encryption import EncryptedTextField
 
 # No vowels and nothing that looks alike: random endings never spell a word.
@@ -132,3 +132,19 @@ class Secret(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class SlurmKey(models.Model):
+    """The key that a Slurm cluster's tokens are signed with, as base64 of the key file's bytes.
+
+    Whoever has it is anybody on that cluster, so it is write-only and never leaves the control plane:
+    only :mod:`storage.slurm_keys` reads it.
+    """
+
+    slurm_cluster = models.OneToOneField(SlurmCluster, on_delete=models.CASCADE, primary_key=True, related_name="signing_key")
+    value = EncryptedTextField()
+    replaced_at = models.DateTimeField(default=timezone.now)
+    replaced_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+
+    def __str__(self) -> str:
+        return f"Signing key of {self.slurm_cluster}"
