@@ -2,7 +2,21 @@
 
 from django.urls import path, re_path
 
-from sessions.api import catalog, docs, exchange, me, secrets, session_output, sessions, tokens, views, volumes, webhooks, workspaces
+from sessions.api import (
+    catalog,
+    deliveries,
+    docs,
+    exchange,
+    me,
+    secrets,
+    session_output,
+    sessions,
+    tokens,
+    views,
+    volumes,
+    webhooks,
+    workspaces,
+)
 
 app_name = "api"
 inside = "workspaces/<slug:workspace>"
@@ -41,9 +55,9 @@ urlpatterns = [
     path(f"{inside}/webhooks", webhooks.Webhooks.as_view(), name="webhooks"),
     path(webhook, webhooks.OneWebhook.as_view(), name="webhook"),
     path(f"{webhook}/secret", webhooks.NewSecret.as_view(), name="webhook-secret"),
-    path(f"{webhook}/test", webhooks.TestEvent.as_view(), name="webhook-test"),
-    path(f"{webhook}/deliveries", webhooks.Deliveries.as_view(), name="deliveries"),
-    path(f"{webhook}/deliveries/<uuid:delivery>", webhooks.OneDelivery.as_view(), name="delivery"),
-    path(f"{webhook}/deliveries/<uuid:delivery>/replay", webhooks.Replay.as_view(), name="delivery-replay"),
+    path(f"{webhook}/test", deliveries.TestEvent.as_view(), name="webhook-test"),
+    path(f"{webhook}/deliveries", deliveries.Deliveries.as_view(), name="deliveries"),
+    path(f"{webhook}/deliveries/<uuid:delivery>", deliveries.OneDelivery.as_view(), name="delivery"),
+    path(f"{webhook}/deliveries/<uuid:delivery>/replay", deliveries.Replay.as_view(), name="delivery-replay"),
     re_path("", views.unknown, name="unknown"),
 ]
