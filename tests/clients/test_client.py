@@ -17,6 +17,7 @@ from slipway import sessions as client_sessions
 from compute.models import Scope, SlurmCluster, Workspace
 from presets.models import Configuration, Preset
 from sessions.models import Desired, Phase, Session
+from sessions.webhooks.models import WebhookDelivery
 from storage.models import Volume
 from tests.clients.conftest import Served
 from tests.conftest import Cast
@@ -100,6 +101,27 @@ def test_secrets_are_written_and_never_read(client: Clients, preset: Preset) -> 
     assert [secret.name for secret in secrets.list()] == ["API_KEY"]
     secrets.delete("API_KEY")
     assert list(secrets.list()) == []
+
+
+def test_webhooks_from_their_secret_to_a_replay(client: Clients, served: Served, workspace: Workspace) -> None:
+    webhooks = client("admin", Scope.ADMIN).workspace("research").webhooks
+    made = webhooks.create("ci", "https://ci.example.com/canary", ["Failed", "Running"])
+    assert made.secret is not None
+    assert made.secret not in repr(made)
+    assert "canary" not in repr(made)
+    assert [(one.name, one.phases) for one in webhooks.list()] == [("ci", ("Running", "Failed"))]
+    sent = webhooks.test("ci")
+    WebhookDelivery.objects.update(status="failed", attempts=8)
+    assert [one.id for one in webhooks.deliveries("ci", status="failed")] == [sent.id]
+    assert webhooks.delivery("ci", sent.id).attempts == 8
+    assert (webhooks.replay("ci", sent.id).status, webhooks.renew_secret("ci").secret != made.secret) == ("pending", True)
+    assert webhooks.change("ci", phases=[], enabled=False, if_match=webhooks.get("ci").etag).phases == ()
+    webhooks.delete("ci")
+    served.spoil(502)
+    assert webhooks.create("lost", "https://ci.example.com/").secret is None
+    assert [one.name for one in webhooks.list()] == ["lost"]
+    with pytest.raises(ApiError, match="lacks the scope “admin”"):
+        list(client("admin", Scope.READ).workspace("research").webhooks.list())
 
 
 def test_a_session_from_launch_to_delete(research: WorkspaceClient, driver: FakeDriver, shared_data: Volume, home: Volume) -> None:

@@ -17,6 +17,7 @@ from slipway.cli.main import cli
 from compute.models import Scope, Workspace
 from presets.models import Preset
 from sessions.models import Desired, Phase, Session
+from sessions.webhooks.models import Webhook
 from storage.models import Volume
 from tests.clients.conftest import Said, Served, Terminal
 from tests.clients.test_client import settle
@@ -256,3 +257,22 @@ def test_scopes_that_lack_are_said(command: Command, served: Served, token: Toke
     said = command("login", served.url, "--token-stdin", stdin=token("owner", Scope.READ))
     assert "it lacks the scope sessions" in said.err
     assert command("launch", "jupyterlab").code == 5
+
+
+def test_webhooks_are_made_read_and_replayed(
+    command: Command, served: Served, token: Token, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, config_home: Path
+) -> None:
+    monkeypatch.setenv("SLIPWAY_URL", served.url)
+    monkeypatch.setenv("SLIPWAY_TOKEN", token("admin", Scope.ADMIN, Scope.READ))
+    refused = command("webhooks", "create", "ci", "http://169.254.169.254/")
+    assert (refused.code, refused.err.startswith("Error: URL: ")) == (3, True)
+    made = command("webhooks", "create", "ci", "https://ci.example.com/", "--phase", "Failed")
+    assert (made.code, made.out.strip()) == (0, Webhook.objects.get().secret)
+    assert command("webhooks", "test", "ci").code == 0
+    (sent,) = json.loads(command("webhooks", "deliveries", "ci", "--json").out)
+    assert sent["id"] in command("webhooks", "deliveries", "ci").out
+    assert command("webhooks", "replay", "ci", sent["id"]).out == f"{sent['id']} is queued again.\n"
+    listed = command("webhooks", "list")
+    assert "Failed" in listed.out
+    assert made.out.strip() not in listed.out
+    assert command("webhooks", "delete", "ci").out == "ci is deleted.\n"

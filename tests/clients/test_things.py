@@ -12,7 +12,7 @@ from slipway.sessions import news
 from slipway.shapes import parse
 
 from config.templatetags.slipway import money
-from sessions.api import catalog_examples, session_examples
+from sessions.api import catalog_examples, session_examples, webhook_examples
 from sessions.api.me import ME_EXAMPLE
 from sessions.api.secrets import SECRET_EXAMPLE
 from sessions.api.tokens import TOKEN_EXAMPLE
@@ -37,6 +37,10 @@ EXAMPLES = [
     (slipway.Log, session_examples.LOG),
     (slipway.Events, {"items": [session_examples.EVENT], "total": 1, "problem": ""}),
     (slipway.Activity, session_examples.ACTIVITY),
+    (slipway.Webhook, webhook_examples.WEBHOOK),
+    (slipway.WebhookWithSecret, webhook_examples.WITH_SECRET),
+    (slipway.Delivery, webhook_examples.DELIVERY),
+    (slipway.Delivery, webhook_examples.PENDING),
 ]
 
 

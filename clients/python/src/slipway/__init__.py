@@ -15,6 +15,7 @@ from slipway.things import (
     Cluster,
     ComputePool,
     Configuration,
+    Delivery,
     Event,
     Events,
     Image,
@@ -33,6 +34,8 @@ from slipway.things import (
     TrashedVolume,
     Validation,
     Volume,
+    Webhook,
+    WebhookWithSecret,
     Workspace,
 )
 
@@ -44,6 +47,7 @@ __all__ = [
     "ComputePool",
     "Configuration",
     "DataVolume",
+    "Delivery",
     "Event",
     "Events",
     "Home",
@@ -72,6 +76,8 @@ __all__ = [
     "Unreachable",
     "Validation",
     "Volume",
+    "Webhook",
+    "WebhookWithSecret",
     "Workspace",
     "WorkspaceClient",
     "as_json",

@@ -20,6 +20,7 @@ from slipway.things import (
     Workspace,
 )
 from slipway.transport import Patience, Transport
+from slipway.webhooks import Webhooks
 
 
 class Tokens(Resource):
@@ -136,6 +137,7 @@ class WorkspaceClient:
         self.trash = Trash(transport, *here, "trash")
         self.secrets = Secrets(transport, *here, "secrets")
         self.sessions = Sessions(transport, *here, "sessions")
+        self.webhooks = Webhooks(transport, *here, "webhooks")
 
     def get(self) -> Workspace:
         """With its quota."""

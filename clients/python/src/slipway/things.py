@@ -392,3 +392,46 @@ class Activity:
     phase: str
     reason: str
     message: str
+
+
+# Webhooks
+
+
+@dataclass(frozen=True)
+class Webhook(Tagged):
+    """Without its secret. It is told of all phases where ``phases`` is empty; ``failures`` are tries in a row."""
+
+    name: str
+    url: str = field(repr=False)  # an address may be a key
+    phases: tuple[str, ...]
+    enabled: bool
+    failures: int
+    created_at: datetime
+    created_by: str | None
+    links: dict[str, str]
+
+
+@dataclass(frozen=True)
+class WebhookWithSecret(Webhook):
+    """``secret``, which its events are signed with, is shown this once. None when the first answer got lost: renew it then."""
+
+    secret: str | None = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Delivery(Tagged):
+    """What was, or is to be, sent. ``session`` is its host, empty for a test event; ``duration`` is in seconds."""
+
+    id: str
+    type: str
+    session: str
+    status: str
+    attempts: int
+    created_at: datetime
+    tried_at: datetime | None
+    next_try_at: datetime | None
+    response_code: int | None
+    response_text: str
+    error: str
+    duration: float | None
+    payload: dict[str, Any]

@@ -97,6 +97,11 @@ def data_volume_names(asking: Asking, context: click.Context) -> Iterator[tuple[
     yield from ((volume.name, volume.size) for volume in asking.workspace.volumes.list(kind="data"))
 
 
+@_offering
+def webhook_names(asking: Asking, context: click.Context) -> Iterator[tuple[str, str]]:
+    yield from ((webhook.name, "" if webhook.enabled else "off") for webhook in asking.workspace.webhooks.list())
+
+
 def script(shell: str, command: click.Command) -> str:
     """What the shell reads to complete the command."""
     cls: Any = get_completion_class(shell)

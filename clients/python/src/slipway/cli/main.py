@@ -14,6 +14,7 @@ from slipway.cli import catalog, completion, sessions, signing_in
 from slipway.cli.asking import Asking
 from slipway.cli.launch import launch
 from slipway.cli.output import plain, say, tell
+from slipway.cli.webhooks import webhooks
 from slipway.errors import ApiError, NotReached, SlipwayError, TimedOut, Unreachable
 
 FAILED, REFUSED, NOT_FOUND, NOT_ALLOWED, NOT_REACHED, TIMED_OUT, UNREACHABLE, INTERRUPTED = 1, 3, 4, 5, 6, 7, 8, 130
@@ -52,7 +53,7 @@ def complete(shell: str, install: bool) -> None:
 
 for command in (
     *(signing_in.login, launch, sessions.list_sessions, sessions.show, sessions.open_session, sessions.pause, sessions.resume),
-    *(sessions.delete, sessions.logs, sessions.wait, catalog.presets, catalog.volumes),
+    *(sessions.delete, sessions.logs, sessions.wait, catalog.presets, catalog.volumes, webhooks),
     *(signing_in.whoami, signing_in.use, signing_in.list_profiles, signing_in.logout),
 ):
     cli.add_command(command)
