@@ -27,6 +27,7 @@ class Operation:
     carries an ETag. ``creates``: takes an Idempotency-Key. ``conditional``: takes If-Match; the view calls ``unchanged``.
     ``refusals``: codes of ``problems.KINDS`` beyond those that every such operation has. ``shown_once``: fields that a
     repeated create does not show again. ``example`` is of the answer (of one item, for a list), ``body_example`` of the body.
+    ``text_example``: answers text/plain as well, to those who prefer that.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Operation:
     conditional: bool = False
     refusals: tuple[str, ...] = ()
     shown_once: tuple[str, ...] = ()
+    text_example: str = ""
 
     @property
     def is_sparse(self) -> bool:

@@ -15,6 +15,7 @@ from rest_framework import serializers
 
 from sessions.api.operations import Operation, operation_of
 from sessions.api.problems import CONTENT_TYPE, KINDS, type_of
+from sessions.api.renderers import PlainTextRenderer
 from sessions.api.scopes import ANY
 from sessions.api.serializers import Answer, Body, ProblemDetails, Thing
 
@@ -114,6 +115,9 @@ class OperationSchema(AutoSchema):
             if operation.orders:
                 shape, example = _page_of(shape), {"items": [example], "next": None, "previous": None}
             answers[operation.status] = OpenApiResponse(shape, "Done.", [OpenApiExample(operation.id, example)])
+        if operation.text_example:
+            text = OpenApiExample(operation.id, operation.text_example, media_type=PlainTextRenderer.media_type)
+            answers[(operation.status, PlainTextRenderer.media_type)] = OpenApiResponse(str, "Done.", [text])
         if operation.tagged and self.method == "GET":
             answers[304] = OpenApiResponse(description="It is as If-None-Match says.")
         by_status = defaultdict(list)

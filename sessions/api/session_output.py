@@ -67,14 +67,18 @@ class Logs(OutputView):
         query=LogQuery,
         answer=LogSerializer,
         example=examples.LOG,
+        text_example=examples.LOG["text"],
         refusals=("forbidden",),
     )
     def get(self, request: Request, workspace: str, name: str) -> Response:
-        """The end of it, asked of the cluster now. For its owner and admins: it may hold whatever was printed there."""
+        """The end of it, asked of the cluster now. For its owner and admins: it may hold whatever was printed there.
+
+        With `Accept: text/plain` the text alone.
+        """
         log = logs.tail(self.membership, self.session(name), previous=self.query["previous"], lines=self.query["tail"])
         if log.hidden:
             raise Forbidden(log.hidden)
-        return self.answer(log)
+        return Response(f"{log.text}\n" if log.text else "") if self.wants_text else self.answer(log)
 
 
 class Events(OutputView):

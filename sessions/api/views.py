@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
+from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -21,6 +22,7 @@ from sessions.api import etags, pagination, throttling
 from sessions.api.authentication import token_of
 from sessions.api.operations import Operation, operation_of
 from sessions.api.problems import CONTENT_TYPE, ProblemError, document, flatten
+from sessions.api.renderers import PlainTextRenderer
 from sessions.api.schema import OperationSchema
 from sessions.api.serializers import Answer, Body, Query
 
@@ -51,6 +53,14 @@ class View(APIView):
     def perform_authentication(self, request: Request) -> None:
         super().perform_authentication(request)
         self.rate_headers = throttling.count(request)
+
+    def get_renderers(self) -> list[BaseRenderer]:
+        declared: Operation | None = getattr(self, "operation", None)
+        return [JSONRenderer(), *([PlainTextRenderer()] if declared and declared.text_example else [])]
+
+    @property
+    def wants_text(self) -> bool:
+        return isinstance(self.request.accepted_renderer, PlainTextRenderer)
 
     def enter(self, **kwargs: Any) -> None:
         """Find what the address is inside of; nothing at the top."""

@@ -233,6 +233,11 @@ def test_a_log_is_for_its_owner_and_admins(api: Tokened, lab: Session, driver: F
     log = api("owner", Scope.READ).get(f"{HERE}/lab/logs", tail=7).data
     assert log == {"text": "red http://x/?token=…", "previous": False, "has_previous": False, "problem": ""}
     assert asked == [{"tail": 7, "previous": False}]
+    text = api("owner", Scope.READ).send("GET", f"{HERE}/lab/logs", Accept="text/plain")
+    assert (text["Content-Type"], text.response.content.decode()) == ("text/plain; charset=utf-8", "red http://x/?token=…\n")
+    assert api("owner").send("GET", f"{HERE}/lab/logs", Accept="text/html, */*;q=0.1")["Content-Type"] == "application/json"
+    assert api("owner").send("GET", f"{HERE}/lab", Accept="text/plain").code == "not_acceptable"
+    assert api("colleague").send("GET", f"{HERE}/lab/logs", Accept="text/plain").code == "forbidden"
     assert api("admin").get(f"{HERE}/lab/logs", previous="true").data["previous"] is True
     assert api("colleague").get(f"{HERE}/lab/logs").code == "forbidden"
     assert api("owner").get(f"{HERE}/lab/logs", tail=0).fields == [("tail", "min_value")]
