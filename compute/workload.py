@@ -103,10 +103,19 @@ class Resources:
 
 @dataclass(frozen=True)
 class Probe:
-    """How to see that the IDE answers: a GET of ``path`` whose status is in ``statuses``."""
+    """How to see that the IDE answers: a GET of ``path`` whose status is in ``statuses``.
+
+    ``quiet_path`` is asked instead once it has answered, where asking ``path`` would count as use of the IDE. In seconds:
+    ``period``, ``timeout``, and the ``delay`` before the first question; ``failures`` in a row, and it does not answer.
+    """
 
     path: str
     statuses: tuple[int, ...] = (200,)
+    quiet_path: str = ""
+    period: int = 1
+    timeout: int = 5
+    failures: int = 6
+    delay: int = 0
 
 
 @dataclass(frozen=True)

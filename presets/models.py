@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from simple_history.models import HistoricalRecords
 
 from compute import validators
 from compute.models import ComputePool, Workspace
+from compute.workload import Probe
 from presets import ides
-from presets.validators import validate_image_reference
+from presets.pictures import Picture
+from presets.validators import validate_image_reference, validate_probe_path
 from storage.encryption import EncryptedJSONField, EncryptedTextField
 
 
@@ -26,6 +29,12 @@ class Offer(models.Model):
 
     class Meta:
         abstract = True
+
+
+def whole(label: str, least: int, most: int, help_text: str = "") -> models.PositiveIntegerField:
+    """A whole number that may be left out."""
+    limits = [MinValueValidator(least), MaxValueValidator(most)]
+    return models.PositiveIntegerField(label, null=True, blank=True, validators=limits, help_text=help_text)
 
 
 class PresetQuerySet(models.QuerySet["Preset"]):
@@ -53,6 +62,20 @@ class Preset(Offer):
         validators=[validators.validate_name],
         help_text="Name of an existing home volume to choose beforehand, where the user has one of that name.",
     )
+    idle_pause_seconds = whole("Pause when idle for", 16, 366 * 86400)
+    probe_path = models.CharField(
+        "Readiness path",
+        max_length=200,
+        blank=True,
+        validators=[validate_probe_path],
+        help_text="Answers as soon as the IDE serves, without signing in. Empty: the IDE's own.",
+    )
+    probe_period = whole("Ask every (seconds)", 1, 300, "Empty: 1.")
+    probe_timeout = whole("Time-out (seconds)", 1, 60, "Empty: 5.")
+    probe_failures = whole("Failures in a row", 1, 1000, "So many, and the session counts as not answering. Empty: 6.")
+    probe_delay = whole("First asked after (seconds)", 0, 3600, "Empty: at once.")
+    icon = models.ForeignKey(Picture, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    logo = models.ForeignKey(Picture, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     kubeflow = EncryptedJSONField(
         null=True, editable=False, help_text="Parts of the imported WorkspaceKind that Slipway does not use: an export writes them again."
     )
@@ -67,9 +90,28 @@ class Preset(Offer):
     def __str__(self) -> str:
         return self.name
 
+    def clean(self) -> None:
+        ide = ides.IDES.get(self.ide)
+        if ide and self.idle_pause_seconds is not None and ide.activity is None:
+            message = f"{ide.label} does not tell when it was used last: its sessions can't be paused for being idle. Leave this empty."
+            raise ValidationError({"idle_pause_seconds": ValidationError(message, code="activity_unknown")})
+
     @property
     def ide_definition(self) -> ides.Ide:
         return ides.IDES[self.ide]
+
+    @property
+    def probe(self) -> Probe:
+        """The IDE's own, with what the preset says otherwise."""
+        own = self.ide_definition.probe
+        said = {
+            "period": self.probe_period,
+            "timeout": self.probe_timeout,
+            "failures": self.probe_failures,
+            "delay": self.probe_delay,
+        }
+        asked = Probe(self.probe_path, tuple(range(200, 400))) if self.probe_path else own
+        return replace(asked, **{name: value for name, value in said.items() if value is not None})
 
 
 def one_default(entries: str) -> models.UniqueConstraint:
@@ -112,6 +154,7 @@ class Image(Entry):
 
     preset = models.ForeignKey(Preset, on_delete=models.CASCADE, related_name="images")
     reference = models.CharField(max_length=300, validators=[validate_image_reference])
+    port = whole("Port", 1, 65535, "Where its IDE is to listen. Empty: the IDE's usual one. On this machine sessions use no ports.")
     redirect_to = models.ForeignKey(
         "self", on_delete=models.PROTECT, null=True, blank=True, related_name="redirected_from", help_text="Its successor in this preset."
     )

@@ -18,3 +18,9 @@ def validate_image_reference(value: str) -> None:
             raise ValidationError("Write a local recipe as local:NAME, such as local:jupyterlab.", code="image_local")
         return
     validate_container_image(value)
+
+
+def validate_probe_path(value: str) -> None:
+    """The path of a URL, with a query if need be, as it goes over the wire."""
+    if not re.fullmatch(r"/[!-~]*", value, re.ASCII):
+        raise ValidationError("Write the path of a URL, such as /api: it begins with / and has no blanks.", code="probe_path")

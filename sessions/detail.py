@@ -18,6 +18,7 @@ from compute.models import Membership, Workspace
 from compute.workload import StepState
 from presets.models import Configuration
 from sessions.actions import Actions, actions_for
+from sessions.idle import Idleness, idleness_of
 from sessions.listing import sentence
 from sessions.logs import readable, why_hidden
 from sessions.models import Activity, Desired, Phase, Session, SessionVolume
@@ -124,11 +125,16 @@ class Detail:
         return SELDOM if self.session.desired == Desired.RUNNING else 0
 
     @cached_property
+    def idleness(self) -> Idleness | None:
+        return idleness_of(self.session)
+
+    @cached_property
     def mark(self) -> str:
         """Changes when anything of the living part changes."""
         session = self.session
         shown = (session.phase, self.sentence, session.reason, session.steps, session.warnings, session.log_tail, session.is_moving)
-        return blake2s(repr((*shown, self.actions, session.running_since, session.restarts)).encode(), digest_size=8).hexdigest()
+        told = (*shown, self.actions, session.running_since, session.restarts, self.idleness)
+        return blake2s(repr(told).encode(), digest_size=8).hexdigest()
 
     @cached_property
     def mounts(self) -> list[SessionVolume]:
@@ -150,7 +156,8 @@ class Detail:
     @property
     def is_quiet(self) -> bool:
         """Nothing to say between the header and the log."""
-        return not (self.failed or self.unknown or self.session.warnings or self.steps or self.pending_changes)
+        idle = self.idleness is not None and self.idleness.is_near
+        return not (self.failed or self.unknown or idle or self.session.warnings or self.steps or self.pending_changes)
 
     @property
     def cost_so_far(self) -> Decimal | None:
@@ -193,6 +200,8 @@ class Detail:
 
 def _happening(activity: Activity) -> Happening:
     actor = activity.actor
+    if actor is None and activity.verb == "pause" and activity.reason:
+        return Happening(activity, "Slipway", "paused it")
     if activity.verb in VERBS:
         return Happening(activity, actor.get_full_name() or actor.get_username() if actor else "Someone", VERBS[activity.verb])
     return Happening(activity, "", "The cluster refused" if activity.verb == "error" else activity.verb.capitalize())

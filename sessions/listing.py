@@ -16,6 +16,7 @@ from django.db.models import Count, Exists, OuterRef, Q, Sum
 from compute.models import Membership, Workspace
 from presets.models import Preset
 from sessions.actions import Actions, actions_for
+from sessions.idle import Idleness, idleness_of
 from sessions.models import Desired, Phase, Session, SessionQuerySet
 from sessions.paging import Page, keyset_page
 
@@ -83,12 +84,16 @@ class Row:
         return "" if is_plain else told
 
     @property
+    def idleness(self) -> Idleness | None:
+        return idleness_of(self.session)
+
+    @property
     def is_billed(self) -> bool:
         return self.session.desired == Desired.RUNNING and self.session.phase != Phase.FAILED
 
     @cached_property
     def mark(self) -> str:
-        shown = (self.session.phase, self.sentence, self.session.is_moving, self.is_billed, self.actions)
+        shown = (self.session.phase, self.sentence, self.session.is_moving, self.is_billed, self.actions, self.idleness)
         return blake2s(repr(shown).encode(), digest_size=6).hexdigest()
 
 

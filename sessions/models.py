@@ -1,8 +1,9 @@
-"""A session is one IDE of one user. Its fields are of three kinds, each with one writer.
+"""A session is one IDE of one user. Its fields are of four kinds, each with one writer.
 
 * spec: what is wanted. Only ``sessions.services`` writes it, and raises ``generation`` when it does.
 * applied: what was sent to the cluster. Only ``sessions.tasks`` writes it.
 * status: what the cluster says. Only the controller writes it.
+* use: what the IDE says. Only ``sessions.idle`` writes it.
 """
 
 from __future__ import annotations
@@ -156,6 +157,13 @@ class Session(models.Model):
     status_generation = models.PositiveIntegerField(default=0, help_text="The generation that the status was derived for.")
     settled_revision = models.PositiveIntegerField(default=0, help_text="The newest launch or resume that has come to Running or Failed.")
 
+    # Use
+    last_activity = models.DateTimeField(
+        null=True, blank=True, help_text="As far as the IDE was asked: its preset has to pause idle sessions."
+    )
+    activity_problem = models.CharField(max_length=200, blank=True, help_text="Why the IDE did not tell.")
+    ask_activity_at = models.DateTimeField(null=True, blank=True, help_text="When the IDE is to be asked next.")
+
     objects = SessionQuerySet.as_manager()
 
     class Meta:
@@ -177,6 +185,7 @@ class Session(models.Model):
             models.Index(fields=("workspace", "owner"), name="session_owners"),
             models.Index(fields=("requested_at",), name="session_due", condition=Q(applied_generation__lt=F("generation"))),
             models.Index(fields=("phase_since",), name="session_moving", condition=Q(phase__in=("Pending", "Terminating", "Unknown"))),
+            models.Index(fields=("preset", "ask_activity_at"), name="session_idle", condition=Q(phase="Running")),
             models.Index(fields=("id",), name="session_restated", condition=Q(status_generation__lt=F("generation"))),
         ]
 

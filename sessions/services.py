@@ -26,6 +26,9 @@ from sessions.spec.resolve import snapshot
 from storage import services as storage
 from storage.models import Volume
 
+# Why Slipway itself pauses a session.
+IDLE, ABANDONED = "Idle", "OwnerLeft"
+
 
 def launch(user: Any, workspace: Workspace, spec: SpecInput, draft: Draft | None = None) -> Session:
     """Make a session of the spec and queue its start. A draft launches once: again, it returns the same session.
@@ -158,9 +161,21 @@ def pause_abandoned() -> int:
             session = _fresh(found)
             if session.desired == Desired.RUNNING:
                 _ask(session, None, Desired.PAUSED)
-                _record(session, None, "pause", f"{session.owner} is no longer a member of {session.workspace}.")
+                words = f"{session.owner} is no longer a member of {session.workspace}."
+                _record(session, None, "pause", words, reason=ABANDONED)
                 paused += 1
     return paused
+
+
+def pause_idle(session: Session, message: str) -> bool:
+    """Pause a session that nobody uses, as Slipway's own act. False when anything was asked for since ``session`` was read."""
+    with transaction.atomic():
+        fresh = _fresh(session)
+        if fresh.generation != session.generation or fresh.desired != Desired.RUNNING:
+            return False
+        _ask(fresh, None, Desired.PAUSED)
+        _record(fresh, None, "pause", message, reason=IDLE)
+    return True
 
 
 def delete(user: Any, session: Session, volumes: Collection[str] = ()) -> None:
@@ -218,5 +233,7 @@ def _ask(session: Session, user: Any | None, desired: Desired) -> None:
     tasks.queue(session.pk)
 
 
-def _record(session: Session, user: Any | None, verb: str, message: str = "") -> None:
-    Activity.objects.create(workspace=session.workspace, session=session, host=session.host, actor=user, verb=verb, message=message)
+def _record(session: Session, user: Any | None, verb: str, message: str = "", reason: str = "") -> None:
+    Activity.objects.create(
+        workspace=session.workspace, session=session, host=session.host, actor=user, verb=verb, reason=reason, message=message
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from compute.workload import Claim, InitScript, Mount, Probe, Resources, Workload
 from presets.ides import IDES
 from sessions.models import Session
@@ -11,6 +13,7 @@ def build(session: Session) -> Workload:
     """What the session asks of its cluster, from its snapshot (``sessions.spec.resolve`` wrote it), token and revision."""
     snapshot = session.snapshot
     ide = IDES[snapshot["ide"]]
+    port = snapshot.get("port") or ide.port  # snapshots of older versions have neither port nor probe
     return Workload(
         name=session.host,
         namespace=snapshot["namespace"],
@@ -19,11 +22,11 @@ def build(session: Session) -> Workload:
         image=snapshot["image"],
         ide=ide.slug,
         token=session.ide_token,
-        port=ide.port,
-        probe=Probe(ide.probe.path, ide.probe.statuses),
+        port=port,
+        probe=_probe(snapshot["probe"]) if "probe" in snapshot else ide.probe,
         resources=Resources(**snapshot["resources"]),
         owner=snapshot["owner"],
-        command=ide.command,
+        command=ide.command_on(port),
         files=ide.files,
         home=ide.home_path,
         env={**ide.env, **snapshot["env"]},
@@ -40,3 +43,7 @@ def build(session: Session) -> Workload:
         },
         start_timeout=snapshot["start_timeout"],
     )
+
+
+def _probe(kept: dict[str, Any]) -> Probe:
+    return Probe(**{**kept, "statuses": tuple(kept["statuses"])})

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from django.conf import settings
 from django.db.models import Prefetch, Value, prefetch_related_objects
 
+from presets.ides import IDES
 from presets.models import Configuration, PresetVariable
 from presets.variables import render
 from sessions.models import Session, SessionVolume
@@ -43,6 +45,8 @@ def snapshot(session: Session, mounts: Sequence[SessionVolume], configurations: 
         "preset": session.preset.slug,
         "ide": session.preset.ide,
         "image": image.reference,
+        "port": image.port,
+        "probe": asdict(session.preset.probe),
         "resources": {
             "cpu": size.cpu,
             "memory": size.memory,
@@ -110,6 +114,7 @@ def pending_changes(session: Session) -> list[tuple[str, str, str]]:
     for key, label in (("cpu", "CPU"), ("memory", "Memory"), ("gpus", "GPUs")):
         if now["resources"][key] != then["resources"][key]:
             changes.append((label, str(now["resources"][key]), str(then["resources"][key])))
+    changes += _of_serving(now, then)
     if now["init_scripts"] != then["init_scripts"]:
         changes.append(("Init scripts", _names(now["init_scripts"]), _names(then["init_scripts"]) + " (edited)"))
     before, after = {**now["env"], **now["secret_env"]}, {**then["env"], **then["secret_env"]}
@@ -117,6 +122,15 @@ def pending_changes(session: Session) -> list[tuple[str, str, str]]:
         if before.get(name) != after.get(name):
             changes.append((name, "set" if name in before else "not set", "new value" if name in after else "removed"))
     return changes
+
+
+def _of_serving(now: dict[str, Any], then: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Port and probe. A snapshot of an older version has neither, and runs on what its IDE usually has."""
+    ide = IDES[now["ide"]]
+    before, after = now.get("port") or ide.port, then["port"] or ide.port
+    changes = [("Port", str(before), str(after))] if before != after else []
+    was, becomes = now.get("probe", {}).get("path", ide.probe.path), then["probe"]["path"]
+    return changes + ([("Readiness path", was, becomes)] if was != becomes else [])
 
 
 def _words(value: Any) -> str:

@@ -182,7 +182,7 @@ def test_the_hash_sees_what_a_session_would_notice(change: str) -> None:
     assert objects.spec_hash(other) != objects.spec_hash(built)
 
 
-def test_only_the_gateway_may_come_in() -> None:
+def test_only_slipways_own_gateway_relay_and_worker_may_come_in() -> None:
     policy = network_policy(Namespace("team", "team"), "slipway")["spec"]
     assert policy == {
         "podSelector": {"matchLabels": {"app.kubernetes.io/managed-by": "slipway"}},
@@ -193,7 +193,7 @@ def test_only_the_gateway_may_come_in() -> None:
                     {
                         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "slipway"}},
                         "podSelector": {
-                            "matchExpressions": [{"key": "slipway.dev/component", "operator": "In", "values": ["gateway", "relay"]}]
+                            "matchExpressions": [{"key": "slipway.dev/component", "operator": "In", "values": ["gateway", "relay", "worker"]}]
                         },
                     }
                 ]

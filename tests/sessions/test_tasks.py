@@ -39,7 +39,7 @@ def test_the_workload_is_everything_the_session_asked_for(launch: Launch, reconc
         probe=workload.probe,
         resources=Resources("500m", "1Gi"),
         owner="owner",
-        command=IDES["jupyterlab"].command,
+        command=IDES["jupyterlab"].command_on(8888),
         home="/home/jovyan",
         files=IDES["jupyterlab"].files,
         env={"SLIPWAY_SESSION_NAME": "forecast", "SLIPWAY_WORKSPACE": "research", **IDES["jupyterlab"].env},

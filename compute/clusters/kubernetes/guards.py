@@ -26,11 +26,12 @@ def namespace_object(namespace: Namespace) -> Json:
 
 
 def network_policy(namespace: Namespace, home: str) -> Json:
-    """In only from Slipway's gateway and relay in the namespace ``home``; not from other sessions. Without ``home`` Slipway
-    isn't in the cluster and no pod may come in (a node may). Out is open: notebooks fetch packages and data."""
-    gateway: Json = {
+    """In only from Slipway in the namespace ``home``: its gateway and relay, for users, and its worker, which asks IDEs when they
+    were used last. Not from other sessions. Without ``home`` Slipway isn't in the cluster and no pod may come in (a node may).
+    Out is open: notebooks fetch packages and data."""
+    slipway: Json = {
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": home}},
-        "podSelector": {"matchExpressions": [{"key": labels.COMPONENT, "operator": "In", "values": ["gateway", "relay"]}]},
+        "podSelector": {"matchExpressions": [{"key": labels.COMPONENT, "operator": "In", "values": ["gateway", "relay", "worker"]}]},
     }
     return {
         "apiVersion": "networking.k8s.io/v1",
@@ -39,7 +40,7 @@ def network_policy(namespace: Namespace, home: str) -> Json:
         "spec": {
             "podSelector": {"matchLabels": {labels.MANAGED_BY: labels.MANAGER}},
             "policyTypes": ["Ingress"],
-            "ingress": [{"from": [gateway]}] if home else [],
+            "ingress": [{"from": [slipway]}] if home else [],
         },
     }
 

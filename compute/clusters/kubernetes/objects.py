@@ -21,6 +21,7 @@ SCRIPT_PATH = "/run/slipway/init.sh"
 KEPT = "slipway"  # the volume of the session's Secret: scripts and files
 GRACE_SECONDS = 15
 READABLE = 0o444
+FOR_EVER = 1_000_000  # failures in a row
 
 
 def secret(workload: Workload) -> Json:
@@ -136,12 +137,23 @@ def _ide(workload: Workload) -> Json:
         container["command"] = [_literal(word) for word in workload.command]
     container["ports"] = [{"name": "http", "containerPort": workload.port, "protocol": "TCP"}]
     # No liveness probe: a notebook that is too busy to answer must not be killed for it. A few slow answers are no outage.
+    probe = workload.probe
     container["readinessProbe"] = {
-        "httpGet": {"path": workload.probe.path, "port": workload.port, "scheme": "HTTP"},
-        "periodSeconds": 1,
-        "timeoutSeconds": 5,
-        "failureThreshold": 6,
+        "httpGet": {"path": probe.quiet_path or probe.path, "port": workload.port, "scheme": "HTTP"},
+        "periodSeconds": probe.period,
+        "timeoutSeconds": probe.timeout,
+        "failureThreshold": probe.failures,
     }
+    first = container["readinessProbe"]
+    if probe.quiet_path:
+        # It never ends the container: how long a start may take is the controller's to say.
+        first = container["startupProbe"] = {
+            **first,
+            "httpGet": {**first["httpGet"], "path": probe.path},
+            "failureThreshold": FOR_EVER,
+        }
+    if probe.delay:
+        first["initialDelaySeconds"] = probe.delay
     return container
 
 
@@ -243,7 +255,7 @@ def spec_hash(statefulset: Mapping[str, Any]) -> str:
 
 
 def _container_matters(container: Mapping[str, Any]) -> Json:
-    probe = (container.get("readinessProbe") or {}).get("httpGet") or {}
+    probes = [(container.get(name) or {}).get("httpGet") or {} for name in ("readinessProbe", "startupProbe")]
     resources = container.get("resources") or {}
     return {
         **_some(container, "name", "image", "command", "args", "workingDir", "envFrom", "securityContext", "lifecycle", "livenessProbe"),
@@ -254,7 +266,7 @@ def _container_matters(container: Mapping[str, Any]) -> Json:
         },
         "mounts": [_some(one, "name", "mountPath", "subPath", "readOnly") for one in container.get("volumeMounts") or ()],
         "ports": [port["containerPort"] for port in container.get("ports") or ()],
-        "probe": [probe.get("path"), probe.get("port")],
+        "probe": [probe.get(key) for probe in probes if probe for key in ("path", "port")],
     }
 
 
