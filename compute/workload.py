@@ -66,6 +66,22 @@ class File:
 
 
 @dataclass(frozen=True)
+class Program:
+    """A small executable script that is found on PATH by its name, before anything of the image. Nothing secret."""
+
+    name: str
+    script: str
+
+
+@dataclass(frozen=True)
+class Supply:
+    """Programs from another image: ``script``, run in it before the session starts, copies what is needed to ``$TARGET``."""
+
+    image: str
+    script: str
+
+
+@dataclass(frozen=True)
 class Namespace:
     """A workspace's slice of a cluster, and what all of its workloads together may use. None or empty: no limit.
 
@@ -126,6 +142,10 @@ class Workload:
     applying the same revision again is a no-op on a cluster that already has it.
     ``generation`` says which intent asks for it, see ``Driver``. ``start_timeout`` is in seconds.
     ``command`` starts the IDE in a container image (a local recipe has its own); ``home`` is the home directory.
+    ``account`` is who its processes run as; without one, whoever the cluster runs sessions as.
+
+    ``programs`` are in a folder of their own, ``bin``. Beside it are ``live``, with the ``live_files`` (name → secret text)
+    that ``Driver.write_files`` replaces while the session runs, and ``supply``, what the ``supply`` has copied.
     """
 
     name: str
@@ -151,7 +171,10 @@ class Workload:
     command: tuple[str, ...] = ()
     home: str = ""
     files: tuple[File, ...] = ()
-    account: Account = Account()
+    account: Account | None = None
+    programs: tuple[Program, ...] = ()
+    live_files: dict[str, str] = field(default_factory=dict)
+    supply: Supply | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from compute.clusters.base import Capacity, ClusterError, Event, Health, Outdated, Stop
-from compute.workload import Claim, Namespace, Observation, Workload
+from compute.workload import Account, Claim, Namespace, Observation, Workload
 
 
 class FakeDriver:
@@ -23,6 +23,8 @@ class FakeDriver:
         self.generations: dict[str, int] = {}
         self.error: ClusterError | Exception | None = None
         self.unsupported: dict[str, str] = {}
+        self.written: list[tuple[str, dict[str, str]]] = []
+        self.runs_nobody_else = ""
         self.log = "a line of the log\n"
         self.previous_log = ""
         self.told_events: list[Event] = []
@@ -56,6 +58,17 @@ class FakeDriver:
     def remove(self, namespace: str, name: str, generation: int = 0) -> None:
         self._fence(name, generation)
         self.removed.append(name)
+
+    def write_files(self, namespace: str, name: str, files: dict[str, str], generation: int = 0) -> None:
+        self._fail()
+        if generation and generation < self.generations.get(name, 0):
+            raise Outdated(self.generations[name])
+        self.written.append((name, files))
+
+    def runs_as(self, account: Account | None) -> Account:
+        if account is not None and self.runs_nobody_else:
+            raise ClusterError("OneUser", self.runs_nobody_else, retryable=False)
+        return account or Account()
 
     def watch(self, stop: Stop) -> Iterator[Observation | None]:
         while not stop.is_set():

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from compute.workload import Claim, Namespace, Observation, Workload
+from compute.workload import Account, Claim, Namespace, Observation, Workload
 
 
 class ClusterError(Exception):
@@ -89,6 +89,17 @@ class Driver(Protocol):
 
     def remove(self, namespace: str, name: str, generation: int = 0) -> None:
         """Remove everything of the workload but its claims. Unknown names are fine."""
+
+    def write_files(self, namespace: str, name: str, files: dict[str, str], generation: int = 0) -> None:
+        """Replace all of a workload's live files; the session sees the new ones within two minutes, each old or new but never half.
+
+        Only of one that was applied with live files: unknown names, and paused workloads, may be passed over. Raises
+        :class:`Outdated` like ``apply``, but is no intent of its own: it asks for the generation that was applied.
+        """
+
+    def runs_as(self, account: Account | None) -> Account:
+        """Whom a workload of this account (None: of no particular one) runs as here. Raises :class:`ClusterError` with a
+        sentence that says why it can't. Asks nothing of the cluster."""
 
     def watch(self, stop: Stop) -> Iterator[Observation | None]:
         """Yield an Observation for every workload now, and again whenever one changed, until ``stop.is_set()``.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,7 @@ from compute.clusters.kubernetes import KubernetesDriver, labels
 from compute.clusters.kubernetes.client import ApiError, Connection
 from compute.clusters.kubernetes.health import RIGHTS
 from compute.clusters.kubernetes.objects import spec_hash
-from compute.workload import Claim, File, InitScript, Mount, Namespace, Probe, Resources, Workload
+from compute.workload import Account, Claim, File, InitScript, Mount, Namespace, Probe, Program, Resources, Workload
 from tests.cluster.test_rbac import Bind, bind, shipped
 
 __all__ = ["bind"]
@@ -107,6 +108,7 @@ def walk(driver: KubernetesDriver, connection: Connection, namespace: str) -> No
     assert "hello of top-secret" in driver.logs(namespace, wanted.name)
     assert [event.at for event in driver.events(namespace, wanted.name)] == sorted(e.at for e in driver.events(namespace, wanted.name))
 
+    driver.write_files(namespace, wanted.name, {"token": "fresh"}, 1)
     driver.pause(namespace, wanted.name, 2)
     wait(lambda: not driver.observe(namespace, wanted.name).exists, "paused")
     assert driver.observe(namespace, wanted.name).retained
@@ -361,3 +363,40 @@ def test_health_names_each_missing_right(driver: KubernetesDriver) -> None:
 def test_capacity_is_the_sum_of_the_nodes(driver: KubernetesDriver) -> None:
     capacity = driver.capacity()
     assert capacity is not None and capacity.cpu > 0 and capacity.memory > 2**30
+
+
+def secret_of(connection: Connection, wanted: Workload) -> dict[str, str]:
+    data = connection.call("GET", f"/api/v1/namespaces/{wanted.namespace}/secrets/{wanted.name}")["data"]
+    return {key: b64decode(value).decode() for key, value in data.items()}
+
+
+def test_live_files_are_replaced_and_what_comes_late_changes_nothing(
+    driver: KubernetesDriver, connection: Connection, namespace: str
+) -> None:
+    wanted = replace(paused_elsewhere(namespace), live_files={"token": "first"})
+    driver.apply(wanted)
+    driver.write_files(namespace, wanted.name, {"token": "second"}, 1)
+    assert secret_of(connection, wanted)["live.token"] == "second"
+    driver.apply(wanted)  # repeated: the files are as fresh as the call
+    assert secret_of(connection, wanted)["live.token"] == "first"
+    driver.write_files(namespace, wanted.name, {"token": "third"}, 1)
+    driver.pause(namespace, wanted.name, 2)
+    with pytest.raises(Outdated):
+        driver.write_files(namespace, wanted.name, {"token": "late"}, 1)
+    driver.write_files(namespace, wanted.name, {"token": ""}, 2)
+    assert secret_of(connection, wanted)["live.token"] == ""
+    driver.apply(replace(wanted, generation=3, revision=2, live_files={"token": "resumed"}))
+    assert secret_of(connection, wanted)["live.token"] == "resumed"
+    driver.remove(namespace, wanted.name, 4)
+    driver.write_files(namespace, wanted.name, {"token": "removed"}, 5)
+    assert get(connection, f"/api/v1/namespaces/{namespace}/secrets/{wanted.name}") is None
+
+
+def test_a_session_of_another_account_finds_its_programs_first(driver: KubernetesDriver, namespace: str) -> None:
+    hello = Program("hello", '#!/bin/sh\necho "$(id -u):$(id -g) read $(cat "${0%/*}/../live/token")"\n')
+    tools = {"programs": (hello,), "live_files": {"token": "the-token"}, "account": Account(20001, 20002)}
+    wanted = workload(namespace, **tools, command=("sh", "-c", f"hello; sh -lc hello; {SERVE}"))
+    driver.apply(wanted)
+    wait(lambda: driver.observe(namespace, wanted.name).ready, "ready")
+    assert driver.logs(namespace, wanted.name).splitlines()[:2] == ["20001:20002 read the-token"] * 2
+    driver.remove(namespace, wanted.name, 2)

@@ -11,7 +11,7 @@ import pytest
 
 from compute.clusters.kubernetes import objects
 from compute.clusters.kubernetes.guards import network_policy, resource_quota
-from compute.workload import Claim, File, InitScript, Mount, Namespace, Probe, Resources, Workload
+from compute.workload import Account, Claim, File, InitScript, Mount, Namespace, Probe, Program, Resources, Supply, Workload
 
 LABELS = {
     "slipway.dev/session": "lab-abc123",
@@ -148,6 +148,42 @@ def test_values_scripts_and_files_are_in_the_secret_alone() -> None:
     }
 
 
+def test_programs_and_live_files_are_volumes_of_the_secret_and_their_text_is_nowhere_else() -> None:
+    tools = {"programs": (Program("sbatch", "#!/bin/sh"),), "live_files": {"token": "top-secret"}, "account": Account(20001, 20002)}
+    workload = replace(WORKLOAD, **tools, init_scripts=(), files=(), supply=Supply("slurm:1", 'cp x "$TARGET"'))
+    built = objects.statefulset(workload)
+    assert "top-secret" not in str(built)
+    data = {key: b64decode(value).decode() for key, value in objects.secret(workload)["data"].items()}
+    assert (data["live.token"], data["program.sbatch"]) == ("top-secret", "#!/bin/sh")
+    pod = built["spec"]["template"]["spec"]
+    assert {pod["securityContext"][name] for name in ("runAsUser",)} == {20001}
+    assert {pod["securityContext"][name] for name in ("runAsGroup", "fsGroup")} == {20002}
+    secret = {"secretName": "lab-abc123"}
+    assert pod["volumes"][3:] == [
+        {"name": "slipway", "secret": {**secret, "defaultMode": 0o444, "items": [{"key": "profile", "path": "profile"}]}},
+        {"name": "bin", "secret": {**secret, "defaultMode": 0o555, "items": [{"key": "program.sbatch", "path": "sbatch"}]}},
+        {"name": "live", "secret": {**secret, "defaultMode": 0o440, "items": [{"key": "live.token", "path": "token"}]}},
+        {"name": "supply", "emptyDir": {}},
+    ]
+    (ide,), (supply,) = pod["containers"], pod["initContainers"]
+    assert ide["command"] == ["sh", "-c", 'PATH="/opt/slipway/bin:$$PATH" exec "$$@"', "sh", "jupyter", "$$(HOME)"]
+    assert ide["volumeMounts"][3:] == [
+        {"name": "bin", "mountPath": "/opt/slipway/bin", "readOnly": True},
+        {"name": "slipway", "mountPath": "/etc/profile.d/slipway.sh", "subPath": "profile", "readOnly": True},
+        {"name": "live", "mountPath": "/opt/slipway/live", "readOnly": True},
+        {"name": "supply", "mountPath": "/opt/slipway/supply", "readOnly": True},
+    ]
+    assert supply == {
+        "name": "supply",
+        "image": "slurm:1",
+        "command": ["sh", "-c", 'cp x "$$TARGET"'],
+        "env": [{"name": "TARGET", "value": "/opt/slipway/supply"}],
+        "resources": {kind: {"cpu": "500m", "memory": "2Gi"} for kind in ("requests", "limits")},
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "volumeMounts": [{"name": "supply", "mountPath": "/opt/slipway/supply"}],
+    }
+
+
 def test_a_session_without_a_home_volume_has_a_home_that_it_can_write() -> None:
     pod = objects.statefulset(replace(WORKLOAD, mounts=()))["spec"]["template"]["spec"]
     assert {"name": "home", "emptyDir": {}} in pod["volumes"]
@@ -193,7 +229,9 @@ def test_only_slipways_own_gateway_relay_and_worker_may_come_in() -> None:
                     {
                         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "slipway"}},
                         "podSelector": {
-                            "matchExpressions": [{"key": "slipway.dev/component", "operator": "In", "values": ["gateway", "relay", "worker"]}]
+                            "matchExpressions": [
+                                {"key": "slipway.dev/component", "operator": "In", "values": ["gateway", "relay", "worker"]}
+                            ]
                         },
                     }
                 ]

@@ -8,6 +8,7 @@ from compute.workload import Workload
 
 FIELD_MANAGER = "slipway"
 CONTAINER = "ide"
+SUPPLY = "supply"  # the container that copies programs from another image
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "slipway"

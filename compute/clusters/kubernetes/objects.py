@@ -6,12 +6,13 @@ import hashlib
 import json
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from kubernetes.utils.quantity import parse_quantity
 
 from compute.clusters.kubernetes import labels
-from compute.workload import Claim, InitScript, Resources, Workload
+from compute.workload import Account, Claim, InitScript, Resources, Supply, Workload
 
 Json = dict[str, Any]
 
@@ -19,24 +20,44 @@ Json = dict[str, Any]
 SECRET_TYPE = "slipway.dev/session"  # noqa: S105
 SCRIPT_PATH = "/run/slipway/init.sh"
 KEPT = "slipway"  # the volume of the session's Secret: scripts and files
+TOOLS = "/opt/slipway"  # has the folders bin, live and supply, each a volume
+SUPPLIED = f"{TOOLS}/supply"
+PROFILE_PATH = "/etc/profile.d/slipway.sh"
+PROFILE = f'case ":$PATH:" in *:{TOOLS}/bin:*) ;; *) PATH="{TOOLS}/bin:$PATH" ;; esac\n'
+LIVE = "live."  # what the keys of live files start with
 GRACE_SECONDS = 15
 READABLE = 0o444
 FOR_EVER = 1_000_000  # failures in a row
+EXECUTABLE = 0o555
+OWN = 0o440  # of the pod's group, which is the session's alone
 
 
 def secret(workload: Workload) -> Json:
-    """Everything that the pod's spec must not show: env of every kind, scripts, files. Keys are ``env.*``, ``init.N``, ``file.N``."""
+    """Everything that the pod's spec must not show: env of every kind, scripts, files. Keys are ``env.*``, ``init.N``,
+    ``file.N``, ``program.*``, ``profile``, ``live.*``."""
     scripts = {f"init.{n}": script.script for n, script in enumerate(workload.init_scripts, 1)}
     files = {f"file.{n}": file.content for n, file in enumerate(workload.files, 1)}
-    texts = {f"env.{name}": value for name, value in _env(workload).items()} | scripts | files
+    programs = {f"program.{program.name}": program.script for program in workload.programs}
+    if programs:
+        programs["profile"] = PROFILE
+    texts = {f"env.{name}": value for name, value in _env(workload).items()} | scripts | files | programs
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": _metadata(workload, {labels.GENERATION: str(workload.generation)}),
         "type": SECRET_TYPE,
         # Not stringData: server-side apply would not take away what is no longer in it.
-        "data": {key: b64encode(text.encode()).decode() for key, text in texts.items()},
+        "data": encoded(texts) | live(workload.live_files),
     }
+
+
+def live(files: Mapping[str, str]) -> Json:
+    """Live files, as they are in the Secret's data."""
+    return encoded({f"{LIVE}{name}": text for name, text in files.items()})
+
+
+def encoded(texts: Mapping[str, str]) -> Json:
+    return {key: b64encode(text.encode()).decode() for key, text in texts.items()}
 
 
 def statefulset(workload: Workload, replicas: int = 1) -> Json:
@@ -92,23 +113,25 @@ def _env(workload: Workload) -> dict[str, str]:
 
 
 def _pod(workload: Workload) -> Json:
+    account = workload.account or Account()
     pod: Json = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": workload.account.uid,
-            "runAsGroup": workload.account.gid,
-            "fsGroup": workload.account.gid,
+            "runAsUser": account.uid,
+            "runAsGroup": account.gid,
+            "fsGroup": account.gid,
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [_ide(workload)],
         "volumes": _volumes(workload),
     }
-    if workload.init_scripts:
-        pod["initContainers"] = [_init(workload, n, script) for n, script in enumerate(workload.init_scripts, 1)]
+    supply = [_supply(workload, workload.supply)] if workload.supply else []
+    if first := supply + [_init(workload, n, script) for n, script in enumerate(workload.init_scripts, 1)]:
+        pod["initContainers"] = first
     if workload.node_selector:
         pod["nodeSelector"] = dict(workload.node_selector)
     if workload.tolerations:
@@ -134,7 +157,7 @@ def _container(workload: Workload, name: str, mounts: Sequence[Json]) -> Json:
 def _ide(workload: Workload) -> Json:
     container = _container(workload, labels.CONTAINER, ())
     if workload.command:
-        container["command"] = [_literal(word) for word in workload.command]
+        container["command"] = [_literal(word) for word in (*_with_programs(workload), *workload.command)]
     container["ports"] = [{"name": "http", "containerPort": workload.port, "protocol": "TCP"}]
     # No liveness probe: a notebook that is too busy to answer must not be killed for it. A few slow answers are no outage.
     probe = workload.probe
@@ -155,6 +178,24 @@ def _ide(workload: Workload) -> Json:
     if probe.delay:
         first["initialDelaySeconds"] = probe.delay
     return container
+
+
+def _with_programs(workload: Workload) -> tuple[str, ...]:
+    """The image alone knows its PATH, so that it is the container's first process that puts the programs before it."""
+    return ("sh", "-c", f'PATH="{TOOLS}/bin:$PATH" exec "$@"', "sh") if workload.programs else ()
+
+
+def _supply(workload: Workload, supply: Supply) -> Json:
+    """Copies from another image what the session's own lacks. It sees nothing of the session: no variable, no volume."""
+    return {
+        "name": labels.SUPPLY,
+        "image": supply.image,
+        "command": ["sh", "-c", _literal(supply.script)],
+        "env": [{"name": "TARGET", "value": SUPPLIED}],
+        "resources": _resources(replace(workload.resources, gpus=0)),
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "volumeMounts": [{"name": "supply", "mountPath": SUPPLIED}],
+    }
 
 
 def _init(workload: Workload, number: int, script: InitScript) -> Json:
@@ -194,6 +235,20 @@ def _mounts(workload: Workload) -> list[Json]:
     mounts.append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108
     for n, file in enumerate(workload.files, 1):
         mounts.append({"name": KEPT, "mountPath": file.path, "subPath": f"file.{n}", "readOnly": True})
+    return mounts + _tool_mounts(workload)
+
+
+def _tool_mounts(workload: Workload) -> list[Json]:
+    """Whole volumes: a file that is mounted by ``subPath`` stays as it was when the container started."""
+    mounts: list[Json] = []
+    if workload.programs:
+        mounts.append({"name": "bin", "mountPath": f"{TOOLS}/bin", "readOnly": True})
+        # A login shell, such as JupyterLab's terminals, sets PATH anew on some systems; they all read this folder then.
+        mounts.append({"name": KEPT, "mountPath": PROFILE_PATH, "subPath": "profile", "readOnly": True})
+    if workload.live_files:
+        mounts.append({"name": "live", "mountPath": f"{TOOLS}/live", "readOnly": True})
+    if workload.supply:
+        mounts.append({"name": "supply", "mountPath": SUPPLIED, "readOnly": True})
     return mounts
 
 
@@ -204,8 +259,21 @@ def _volumes(workload: Workload) -> list[Json]:
     if _needs_scratch_home(workload):
         volumes.append({"name": "home", "emptyDir": {}})
     volumes.append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": _shm_size(workload.resources)}})
-    if workload.files or workload.init_scripts:
-        volumes.append({"name": KEPT, "secret": {"secretName": workload.name, "defaultMode": READABLE, "items": _items(workload)}})
+    if items := _items(workload):
+        volumes.append({"name": KEPT, "secret": {"secretName": workload.name, "defaultMode": READABLE, "items": items}})
+    return volumes + _tool_volumes(workload)
+
+
+def _tool_volumes(workload: Workload) -> list[Json]:
+    volumes: list[Json] = []
+    if workload.programs:
+        items = [{"key": f"program.{program.name}", "path": program.name} for program in workload.programs]
+        volumes.append({"name": "bin", "secret": {"secretName": workload.name, "defaultMode": EXECUTABLE, "items": items}})
+    if workload.live_files:
+        items = [{"key": f"{LIVE}{name}", "path": name} for name in workload.live_files]
+        volumes.append({"name": "live", "secret": {"secretName": workload.name, "defaultMode": OWN, "items": items}})
+    if workload.supply:
+        volumes.append({"name": "supply", "emptyDir": {}})
     return volumes
 
 
@@ -217,6 +285,8 @@ def _shm_size(resources: Resources) -> str:
 def _items(workload: Workload) -> list[Json]:
     """The keys that are files; the values of variables don't belong in the volume."""
     keys = [f"init.{n}" for n in range(1, len(workload.init_scripts) + 1)] + [f"file.{n}" for n in range(1, len(workload.files) + 1)]
+    if workload.programs:
+        keys.append("profile")
     return [{"key": key, "path": key} for key in keys]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from compute.clusters.kubernetes import labels
 from compute.clusters.kubernetes.records import PVC, Container, Ended, Event, Pod
 from compute.workload import Step
 
@@ -87,7 +88,9 @@ def failed_container(pod: Pod) -> tuple[str, bool] | None:
 
 
 def script_name(container: Container) -> str:
-    """An init container, as people know it: Slipway names them init-<n>-<slug>."""
+    """An init container, as people know it: Slipway names those of init scripts init-<n>-<slug>."""
+    if container.name == labels.SUPPLY:
+        return "the copying of programs from another image"
     slug = container.name.split("-", 2)[-1]
     return f"the init script “{slug}”"
 
@@ -168,9 +171,10 @@ def _image(case: Case) -> Trouble | None:
             since = event.first if event else _waiting_since(case.pod)
             final = (event is not None and event.count >= PULL_TRIES) or (since is not None and case.at - since >= PATIENCE)
             words = event.message if event else container.message or container.waiting
+            image = f"image {case.pod.image}" if container.name != labels.SUPPLY else "image that brings further programs"
             tells = "can't be pulled" if final else "could not be pulled; trying again"
             reason = "ImagePullBackOff" if container.waiting == "ErrImagePull" else container.waiting
-            return Trouble(Step.IMAGE, reason, _advised(f"The image {case.pod.image} {tells}. {words}", final, ANOTHER_IMAGE), final)
+            return Trouble(Step.IMAGE, reason, _advised(f"The {image} {tells}. {words}", final, ANOTHER_IMAGE), final)
     return None
 
 

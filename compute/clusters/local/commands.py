@@ -62,12 +62,21 @@ COMMANDS: dict[str, Callable[[Program, Path, Path], tuple[str, ...]]] = {"jupyte
 
 
 def environment(
-    session: Session, account: Account, program: Program, home: Path, env: dict[str, str], secret_env: dict[str, str]
+    session: Session,
+    account: Account,
+    program: Program,
+    home: Path,
+    env: dict[str, str],
+    secret_env: dict[str, str],
+    tools: Path | None = None,
 ) -> dict[str, str]:
-    """The whole environment of the session: what it asked for, and what Slipway owns. Nothing is inherited."""
+    """The whole environment of the session: what it asked for, and what Slipway owns. Nothing is inherited.
+
+    ``tools`` is the folder of its own programs, if it has some.
+    """
     shell = "/bin/bash" if os.access("/bin/bash", os.X_OK) else "/bin/sh"
     owned = {
-        "PATH": ":".join((str(program.bin), *SYSTEM_PATH, str(home / ".local/bin"))),
+        "PATH": ":".join((*([str(tools / "bin")] if tools else []), str(program.bin), *SYSTEM_PATH, str(home / ".local/bin"))),
         "HOME": str(home),
         "USER": account.name,
         "LOGNAME": account.name,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compute.clusters.base import Capacity, ClusterError, Driver, Event, Health, Outdated, Stop
-from compute.clusters.local import detach, health, layout, recipes, sweep
+from compute.clusters.local import detach, health, layout, recipes, sweep, tools
 from compute.clusters.local.images import BuildFailed, Image
 from compute.clusters.local.layout import Session
 from compute.clusters.local.observe import observation
@@ -22,6 +22,7 @@ from compute.clusters.local.processes import Process
 from compute.clusters.local.sandbox import Account
 from compute.clusters.local.status import Status, read_events
 from compute.clusters.local.watch import Watch
+from compute.workload import Account as WorkloadAccount
 from compute.workload import Claim, Namespace, Observation, Workload
 
 
@@ -57,19 +58,34 @@ class LocalDriver:
             raise ClusterError("ImageNotOffered", refusal, retryable=False)
         with _as_cluster_error():
             session = Session(self.root, workload.namespace, workload.name)
-            wanted = self._desired(workload)
+            account = self.runs_as(workload.account)
+            wanted = self._desired(workload, account)
             layout.make_root(self.root)
             with _turn(session, workload.generation):
                 for claim in workload.claims:
-                    self.ensure_claim(workload.namespace, claim)
+                    self._ensure_claim(workload.namespace, claim, account)
                 current = layout.read_json(session.desired) or {"want": "", "revision": 0}
                 if current["want"] == "remove" or workload.revision < current["revision"]:
                     return  # names are never used again, and a newer revision stays
                 if current["want"] != "run" or workload.revision > current["revision"]:
                     session.folder.mkdir(mode=0o700, exist_ok=True)
                     layout.write_json(session.desired, wanted)
+                    tools.write_programs(session.tools, {program.name: program.script for program in workload.programs})
+                tools.write_live(session.tools, workload.live_files, account)
                 if not self._settled(session):
                     self._wake(session)
+
+    def write_files(self, namespace: str, name: str, files: dict[str, str], generation: int = 0) -> None:
+        with _as_cluster_error():
+            session = Session(self.root, namespace, name)
+            if not session.folder.exists():
+                return
+            with session.locked():  # what it asks for is nothing new, so that it leaves no mark of its generation
+                _check_newest(session, generation)
+                wanted = layout.read_json(session.desired) or {"want": ""}
+                if wanted["want"] == "run":
+                    account = wanted["account"]
+                    tools.write_live(session.tools, files, WorkloadAccount(account["uid"], account["gid"]))
 
     def pause(self, namespace: str, name: str, generation: int = 0) -> None:
         self._want(namespace, name, "pause", generation)
@@ -93,11 +109,12 @@ class LocalDriver:
                 if not self._settled(session):
                     self._wake(session)
 
-    def _desired(self, workload: Workload) -> dict[str, Any]:
+    def _desired(self, workload: Workload, account: WorkloadAccount) -> dict[str, Any]:
         recipe = recipes.recipe_of(workload.image)
         assert recipe is not None
         kept = ("env", "secret_env", "mounts", "init_scripts", "probe", "start_timeout")
         image = {
+            "user": self.account().name,
             "key": recipe.key,
             "ide": recipe.ide,
             "requirements": str(recipe.lock or ""),
@@ -107,7 +124,7 @@ class LocalDriver:
             "want": "run",
             "revision": workload.revision,
             "isolate": self.isolate,
-            "account": asdict(self.account()),
+            "account": {**asdict(account), "name": _name_of(account.uid)},
             "image": image,
             "workload": {name: value for name, value in asdict(workload).items() if name in kept},
         }
@@ -166,22 +183,27 @@ class LocalDriver:
 
     def ensure_claim(self, namespace: str, claim: Claim) -> None:
         with _as_cluster_error():
-            account = self.account()
+            account = self.runs_as(None)
             layout.make_root(self.root)
-            folder = layout.claim_folder(self.root, namespace, claim.name)
-            layout.make_folder(folder.parent, 0o711)
+            self._ensure_claim(namespace, claim, account)
+
+    def _ensure_claim(self, namespace: str, claim: Claim, account: WorkloadAccount) -> None:
+        """The claim's folder, in a root that is made. A new one is the account's."""
+        folder = layout.claim_folder(self.root, namespace, claim.name)
+        layout.make_folder(folder.parent, 0o711)
+        if folder.exists():
+            return
+        # Made aside and renamed: a claim that exists belongs to who uses it.
+        new = folder.with_name(f".new-{uuid.uuid4().hex}")
+        new.mkdir(mode=0o700)
+        if os.getuid() == 0:
+            os.chown(new, account.uid, account.gid)
+        try:
+            new.rename(folder)
+        except OSError:
+            new.rmdir()
             if not folder.exists():
-                # Made aside and renamed: a claim that exists belongs to the session user.
-                new = folder.with_name(f".new-{uuid.uuid4().hex}")
-                new.mkdir(mode=0o700)
-                if os.getuid() == 0:
-                    os.chown(new, account.uid, account.gid)
-                try:
-                    new.rename(folder)
-                except OSError:
-                    new.rmdir()
-                    if not folder.exists():
-                        raise
+                raise
 
     def delete_claim(self, namespace: str, name: str) -> None:
         """Gone at once under its name; a process of its own deletes the data, which may take minutes."""
@@ -246,6 +268,17 @@ class LocalDriver:
             raise ClusterError("NoSessionUser", "Sessions never run as root. Set SLIPWAY_LOCAL_USER to another user.", retryable=False)
         return Account(found.pw_name, found.pw_uid, found.pw_gid)
 
+    def runs_as(self, account: WorkloadAccount | None) -> WorkloadAccount:
+        if account is None:
+            usual = self.account()
+            return WorkloadAccount(usual.uid, usual.gid)
+        if account.uid == 0 or account.gid == 0:
+            raise ClusterError("NotRoot", "Sessions never run as root, or in its group.", retryable=False)
+        if os.getuid() not in (0, account.uid):
+            message = f"Slipway runs as {self.user} (uid {os.getuid()}) here, not as root, so that its sessions can't run as uid {account.uid}."
+            raise ClusterError("OneUser", message, retryable=False)
+        return account
+
     def capacity(self) -> Capacity | None:
         return health.capacity()
 
@@ -253,20 +286,34 @@ class LocalDriver:
         return health.check(self.root, self.account, self.isolate)
 
 
+def _name_of(uid: int) -> str:
+    """What programs call the user, on this machine if it has one of this uid."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
 @contextmanager
 def _turn(session: Session, generation: int) -> Iterator[None]:
     """Hold the session's lock, unless something newer was asked for: then ``Outdated``. Remembers the generation."""
     with session.locked():
         try:
-            newest = (layout.read_json(session.fence) or {"generation": 0})["generation"]
-            if generation and generation < newest:
-                raise Outdated(newest)
+            newest = _check_newest(session, generation)
             if generation > newest:
                 layout.write_json(session.fence, {"generation": generation})
             yield
         finally:
             if not session.folder.exists():
                 session.turn.unlink()
+
+
+def _check_newest(session: Session, generation: int) -> int:
+    """The newest generation that was acted on; ``Outdated`` if that is newer than this one."""
+    newest: int = (layout.read_json(session.fence) or {"generation": 0})["generation"]
+    if generation and generation < newest:
+        raise Outdated(newest)
+    return newest
 
 
 @contextmanager

@@ -8,6 +8,7 @@ Below the root (modes as in the table; the owner is Slipway's user unless it say
     sessions/<namespace>/<name>/          0700   desired.json, status.json, lock and logs of one session
     sessions/<namespace>/.<name>.…        0600   lock, and newest generation, of a session
     tmp/<id>/                             0700   a session's TMPDIR; belongs to the session user
+    tools/<id>/                           0711   bin (its own programs) and live (files that are kept fresh, 0400, the user's)
     run/<id>/                             0711   where the IDE makes its socket; belongs to the session user
     run/<id>.sock                         0666   the same socket for the gateway; the IDE's token guards it
 
@@ -100,6 +101,10 @@ class Session:
         return self.root / "tmp" / self.id
 
     @property
+    def tools(self) -> Path:
+        return self.root / "tools" / self.id
+
+    @property
     def run(self) -> Path:
         return run_folder(self.root) / self.id
 
@@ -187,7 +192,7 @@ def covered(root: Path) -> Path:
 def make_root(root: Path) -> None:
     """Make the fixed folders. The run folder may lie in a place where others write: it must be ours."""
     root.mkdir(mode=0o711, parents=True, exist_ok=True)
-    for name, mode in (("images", 0o755), ("claims", 0o711), ("sessions", 0o700), ("tmp", 0o711)):
+    for name, mode in (("images", 0o755), ("claims", 0o711), ("sessions", 0o700), ("tmp", 0o711), ("tools", 0o711)):
         make_folder(root / name, mode)
     make_folder(run_folder(root), 0o711)
 

@@ -44,7 +44,7 @@ class Start:
         if recipe["command"]:
             self.program = commands.Program(recipe["ide"], Path(recipe["command"]).parent, recipe["command"])
             return
-        image = Image(self.session.root, recipe["key"], Path(recipe["requirements"]), self.account.name)
+        image = Image(self.session.root, recipe["key"], Path(recipe["requirements"]), recipe.get("user") or self.account.name)
         venv = image.build(on_progress, keep_waiting)
         assert venv is not None
         self.program = commands.Program(recipe["ide"], venv / "bin")
@@ -94,6 +94,9 @@ class Start:
         data = [mount for mount in workload["mounts"] if not mount["home"]]
         binds = [Bind(session.claim(mount["claim"]), mount["read_only"]) for mount in workload["mounts"]]
         binds += [Bind(session.tmp), Bind(session.run)]
+        tools = session.tools if session.tools.exists() else None
+        if tools is not None:
+            binds.append(Bind(tools, read_only=True))
         if not self.recipe["command"]:
             binds.append(Bind(self.program.bin.parent, read_only=True))
         return Plan(
@@ -101,7 +104,7 @@ class Start:
             home=self.home,
             tmp=session.tmp,
             command=commands.command(self.program, session.ide_socket, self.home),
-            env=commands.environment(session, self.account, self.program, self.home, workload["env"], workload["secret_env"]),
+            env=commands.environment(session, self.account, self.program, self.home, workload["env"], workload["secret_env"], tools),
             claims=session.root / "claims",
             links=tuple((mount["path"], str(session.claim(mount["claim"]))) for mount in data),
             scripts=tuple((script["name"], script["script"]) for script in workload["init_scripts"]),

@@ -91,7 +91,7 @@ class Supervisor:
 
     def _scratch_away(self) -> None:
         self.session.unpublish()
-        for folder in (self.session.tmp, self.session.run):
+        for folder in (self.session.tmp, self.session.run, self.session.tools):
             shutil.rmtree(folder, ignore_errors=True)
 
     # Running
