@@ -11,6 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 
+from compute import admin_tokens as _registers_tokens  # noqa: F401
 from compute import clusters
 from compute.admin_base import CatalogAdmin, CatalogForm, CatalogFormSet
 from compute.admin_usage import Use
