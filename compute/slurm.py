@@ -45,7 +45,7 @@ def identity_of(slurm_cluster: SlurmCluster, user: AbstractBaseUser) -> Identity
     if slurm_cluster.user_mapping == UserMapping.ACCOUNT:
         account = slurm_cluster.accounts.filter(user=user.pk).first()
         if account is None:
-            raise NoIdentity("slurm_no_account", f"You have no account on {slurm_cluster} yet. An admin can add one.")
+            raise NoIdentity("slurm_no_account", f"{user.get_username()} has no account on {slurm_cluster} yet. An admin can add one.")
         return Identity(account.slurm_user, account.uid, account.gid)
     return _system_identity(slurm_cluster, user.get_username())
 
@@ -56,7 +56,7 @@ def _system_identity(slurm_cluster: SlurmCluster, name: str) -> Identity:
     except (KeyError, ValueError):  # ValueError: a name that no system could have
         raise NoIdentity(
             "slurm_unknown_user",
-            f"Your user name is not one of {slurm_cluster}: Slipway’s machine knows no account “{name}”. An admin can map it to one.",
+            f"{name} can’t be told who they are on {slurm_cluster}: Slipway’s machine knows no such account. An admin can add or map it.",
         ) from None
     # Names are chosen at sign-in, and a token of Slurm's own account could do anything there.
     if found.pw_uid < FIRST_UID or found.pw_uid == NOBODY or found.pw_gid == 0 or found.pw_name in SLURM_ADMINS:
@@ -75,6 +75,15 @@ def mint(key: bytes, user: str, lifetime: timedelta, now: datetime) -> tuple[str
     signed = ".".join(_b64(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, claims))
     signature = _b64(hmac.digest(key, signed.encode(), hashlib.sha256))
     return f"{signed}.{signature}", datetime.fromtimestamp(expires, tz=now.tzinfo)
+
+
+def has_expired(token: str, now: float) -> bool:
+    """Whether a token's time (in seconds since 1970) is over; so it is for what is no token. Its signature is not looked at."""
+    try:
+        body = token.split(".")[1]
+        return bool(json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))["exp"] <= now)
+    except (IndexError, KeyError, TypeError, ValueError):
+        return True
 
 
 def _b64(raw: bytes) -> str:
