@@ -22,7 +22,7 @@ from django.utils import timezone
 from compute import validators
 from compute.models import Cluster, ComputePool, SlurmCluster, Workspace
 from presets.models import Configuration, Image, PodSize, Preset
-from sessions.slurm_models import SlurmSight, SlurmState  # noqa: F401 (Django looks for models here)
+from sessions.slurm_models import SlurmSight, SlurmState, SlurmTicket  # noqa: F401 (Django looks for models here)
 from sessions.tallies import Tally  # noqa: F401
 from sessions.webhooks.models import DeliveryRun, Webhook, WebhookDelivery  # noqa: F401
 from storage.encryption import EncryptedJSONField, EncryptedTextField

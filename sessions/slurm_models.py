@@ -1,4 +1,5 @@
-"""What Slurm clusters said when they were last asked. Only ``sessions.slurm_state`` writes these."""
+"""What Slurm clusters said when they were last asked, which only ``sessions.slurm_state`` writes; and the tokens that sessions
+were given, which only ``sessions.slurm_tickets`` writes."""
 
 from __future__ import annotations
 
@@ -44,3 +45,23 @@ class SlurmSight(models.Model):
 
     def __str__(self) -> str:
         return f"{self.slurm_cluster} as {self.user} sees it"
+
+
+class SlurmTicket(models.Model):
+    """The token that a session's files hold for its attached cluster. The token itself is stored nowhere else.
+
+    ``expires_at`` is empty while the files hold none. ``look_at`` is when it is to be renewed (80 % of its life) or, after
+    a failure, tried again; empty: at once, if it is due one. ``problem`` says since when, and why, there is none or no fresh one.
+    """
+
+    session = models.OneToOneField("notebook_sessions.Session", on_delete=models.CASCADE, primary_key=True, related_name="slurm_ticket")
+    issued_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    look_at = models.DateTimeField(null=True, blank=True, db_index=True)
+    queued_at = models.DateTimeField(null=True, blank=True)
+    failures = models.PositiveIntegerField(default=0)
+    problem = models.TextField(blank=True)
+    since = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"Ticket of {self.session}"

@@ -58,6 +58,8 @@ class Volume(models.Model):
     size = models.CharField(max_length=20, default="5Gi", validators=[validators.validate_storage])
     access_mode = models.CharField(max_length=13, choices=AccessMode.choices, default=AccessMode.ONCE)
     storage_class = models.CharField(max_length=63, blank=True)
+    uid = models.PositiveIntegerField(null=True, blank=True, help_text="Whom its files belong to: who mounted it first. Empty: unknown.")
+    gid = models.PositiveIntegerField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     trashed_at = models.DateTimeField(null=True, blank=True, editable=False)
     trashed_by = models.ForeignKey(

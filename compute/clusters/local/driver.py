@@ -275,7 +275,9 @@ class LocalDriver:
         if account.uid == 0 or account.gid == 0:
             raise ClusterError("NotRoot", "Sessions never run as root, or in its group.", retryable=False)
         if os.getuid() not in (0, account.uid):
-            message = f"Slipway runs as {self.user} (uid {os.getuid()}) here, not as root, so that its sessions can't run as uid {account.uid}."
+            message = (
+                f"Slipway runs as {self.user} (uid {os.getuid()}) here, not as root, so that its sessions can't run as uid {account.uid}."
+            )
             raise ClusterError("OneUser", message, retryable=False)
         return account
 
