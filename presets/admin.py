@@ -12,6 +12,7 @@ from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from django.utils.decorators import method_decorator
+from django.utils.html import format_html_join
 from django.views.decorators.debug import sensitive_post_parameters
 
 from compute.admin_base import CatalogAdmin, CatalogForm, ReadOnlyMixin
@@ -42,6 +43,7 @@ from presets.models import (
     PresetVariable,
     PresetVolume,
 )
+from presets.pictures import Picture
 
 SHOWN = ("hidden", "deprecated", "deprecation_message")
 
@@ -78,7 +80,16 @@ class ImageInline(EntryInline):
     model = Image
     formset = ImageFormSet
     fieldsets = (
-        (None, {"fields": (("name", "slug", "reference"), ("description", "redirect_to", "used_by"), ("is_default", *SHOWN, "position"))}),
+        (
+            None,
+            {
+                "fields": (
+                    ("name", "slug", "reference"),
+                    ("description", "port", "redirect_to", "used_by"),
+                    ("is_default", *SHOWN, "position"),
+                )
+            },
+        ),
     )
     uses = ImageFormSet.uses
 
@@ -126,7 +137,18 @@ class PresetAdmin(ImportMixin, SortableAdminMixin, OfferAdmin):
         (None, {"fields": (("name", "slug", "ide"), "description", "used_by_names")}),
         ("Offer", {"fields": (SHOWN, "workspaces")}),
         ("Home volume", {"fields": (("home_size", "home_volume"),)}),
+        ("Idle sessions", {"fields": ("idle_pause_seconds",)}),
+        ("Pictures", {"fields": ("pictures", ("new_icon", "remove_icon"), ("new_logo", "remove_logo"))}),
+        (
+            "Readiness probe",
+            {
+                "classes": ("collapse",),
+                "description": "How to see that an IDE answers. Each IDE has its own; say only what has to differ.",
+                "fields": ("probe_path", ("probe_period", "probe_timeout", "probe_failures", "probe_delay")),
+            },
+        ),
     )
+    readonly_fields = ("pictures",)
     inlines = (ImageInline, PodSizeInline, PresetVolumeInline, PresetVariableInline)
     uses = (SESSIONS,)
     # A home volume and an image belong to one IDE.
@@ -145,6 +167,17 @@ class PresetAdmin(ImportMixin, SortableAdminMixin, OfferAdmin):
 
     def get_prepopulated_fields(self, request: HttpRequest, obj: Any = None) -> dict[str, Any]:
         return {} if obj else super().get_prepopulated_fields(request, obj)
+
+    @admin.display(description="Now")
+    def pictures(self, preset: Preset) -> str:
+        """In the page itself, as an image: nothing in a picture can act there."""
+        shown = [(label, picture) for label, picture in (("Icon", preset.icon), ("Logo", preset.logo)) if picture is not None]
+        images = ((picture.data_url, label) for label, picture in shown)
+        return format_html_join(" ", '<img class="preset-picture" src="{}" alt="{}">', images) or "Slipway’s own picture of the IDE"
+
+    def save_model(self, request: HttpRequest, obj: Preset, form: Any, change: bool) -> None:
+        Picture.objects.bulk_create(form.new_pictures, ignore_conflicts=True)
+        super().save_model(request, obj, form, change)
 
     @admin.display(description="Workspaces")
     def offered_to(self, preset: Preset) -> str:
@@ -189,7 +222,7 @@ class EntryAdmin(ReadOnlyMixin, OfferAdmin):
 
 @admin.register(Image)
 class ImageAdmin(EntryAdmin):
-    fields = ("preset", "name", "slug", "reference", "description", "is_default", *SHOWN, "redirect_to", "used_by_names")
+    fields = ("preset", "name", "slug", "reference", "port", "description", "is_default", *SHOWN, "redirect_to", "used_by_names")
     uses = ImageFormSet.uses
 
 

@@ -14,7 +14,9 @@ from django.db.models import Q
 from compute.admin_base import CatalogForm, CatalogFormSet
 from compute.admin_usage import Use
 from compute.models import Workspace
+from presets.durations import parse, spell
 from presets.models import Configuration, Image, Preset, PresetVolume, VolumeMount
+from presets.pictures import MAX_BYTES, Picture, picture_of
 
 MAX_VALUE = 32 * 1024
 SHELL = "/bin/sh"
@@ -132,8 +134,58 @@ class ScopedForm(CatalogForm):
         return cleaned
 
 
+class LengthField(forms.CharField):
+    """A length of time in seconds, typed and shown as people write it: "4 h", "90 min"."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return spell(value) if isinstance(value, int) else value
+
+    def to_python(self, value: Any) -> int | None:  # type: ignore[override]
+        text = super().to_python(value)
+        if not text:
+            return None
+        try:
+            return parse(text)
+        except ValueError:
+            raise ValidationError("Write a length of time, such as 4 h or 90 min.", code="length") from None
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return super().has_changed(self.prepare_value(initial), data)
+
+
+class PictureField(forms.FileField):
+    """An upload that is an SVG or a PNG; cleaned, it is the unsaved picture, or None."""
+
+    widget = forms.FileInput(attrs={"accept": ".svg,.png"})
+
+    def clean(self, data: Any, initial: Any = None) -> Picture | None:
+        upload = super().clean(data, initial)
+        # No more than tells that it is too large.
+        return picture_of(upload.read(MAX_BYTES + 1)) if upload else None
+
+
 class PresetForm(ScopedForm):
-    pass
+    idle_pause_seconds = LengthField(
+        label="Pause when idle for",
+        required=False,
+        max_length=40,
+        help_text="Such as 4 h. Its running sessions are paused that long after the last activity in their IDE. Empty: never.",
+    )
+    new_icon = PictureField(label="Icon", required=False, help_text="For small places. An SVG or a square PNG, at most 64 KiB.")
+    new_logo = PictureField(label="Logo", required=False, help_text="For cards and titles; without one the icon is shown there, too.")
+    remove_icon = forms.BooleanField(label="Remove the icon", required=False)
+    remove_logo = forms.BooleanField(label="Remove the logo", required=False)
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        for role in ("icon", "logo"):
+            if (picture := cleaned.get(f"new_{role}")) or cleaned.get(f"remove_{role}"):
+                setattr(self.instance, role, picture)
+        return cleaned
+
+    @property
+    def new_pictures(self) -> list[Picture]:
+        return [picture for role in ("icon", "logo") if (picture := self.cleaned_data.get(f"new_{role}"))]
 
 
 class ConfigurationForm(ScopedForm):

@@ -10,6 +10,8 @@ from typing import Any
 
 from django.db.models import Model
 
+from presets.pictures import Picture
+
 Values = dict[str, Any]
 
 
@@ -59,10 +61,11 @@ class Draft:
 
 @dataclass
 class PresetDraft(Draft):
-    """``default_*`` are the slugs of the chosen entries. An empty ``ide`` in the values: the file does not tell."""
+    """An empty ``ide`` in the values: the file does not tell. ``pictures`` are those that the files hold, by field."""
 
     images: list[EntryDraft] = field(default_factory=list)
     pod_sizes: list[EntryDraft] = field(default_factory=list)
+    pictures: dict[str, Picture] = field(default_factory=dict)
 
 
 @dataclass

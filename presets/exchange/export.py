@@ -13,11 +13,14 @@ from typing import Any
 
 from compute.errors import Refused
 from compute.models import ComputePool
+from presets.durations import spell
 from presets.exchange import poddefault, workspacekind
 from presets.exchange.drafts import ConfigurationDraft, EntryDraft, Note, PresetDraft
 from presets.exchange.reading import Document
+from presets.exchange.running import NO_PROBE, ROLES, TIMES
 from presets.ides import Ide
 from presets.models import Configuration, Image, PodSize, Preset, Variable, VolumeMount
+from presets.pictures import Picture
 from presets.validators import LOCAL_PREFIX
 from presets.variables import is_understood
 
@@ -80,6 +83,8 @@ class _WorkspaceKind:
         written = self._options("imageConfig", images, self.draft.images if self.draft else [])
         written = self._options("podConfig", list(self.preset.pod_sizes.all()), self.draft.pod_sizes if self.draft else []) and written
         self._environment()
+        self._idle_pause()
+        self._readiness()
         if self.preset.workspaces.all():
             names = ", ".join(str(workspace) for workspace in self.preset.workspaces.all())
             self._note("workspaces", names, "Kubeflow limits a kind by filter rules on labels: write one.")
@@ -121,7 +126,10 @@ class _WorkspaceKind:
         spawner.setdefault("description", _padded(""))
         for name in ("hidden", "deprecated"):
             _put(spawner, name, getattr(self.preset, name), before.get(name, False))
-        for name in ("icon", "logo"):
+        for name in ROLES:
+            picture: Picture | None = getattr(self.preset, name)
+            if picture is not None:
+                spawner[name] = {"url": picture.data_url}
             spawner.setdefault(name, workspacekind.own_picture(self.preset.ide))
 
     def _options(self, key: str, rows: Sequence[Any], drafts: Sequence[EntryDraft]) -> bool:
@@ -162,7 +170,9 @@ class _WorkspaceKind:
             return value
         _put(value["spec"], "image", row.reference, before.get("reference"))
         ports = self.template.get("ports") or [{"id": self.ide.slug}]
-        value["spec"].setdefault("ports", [{"id": ports[0]["id"], "port": self.ide.port}])
+        listed = value["spec"].setdefault("ports", [{"id": ports[0]["id"], "port": row.port or self.ide.port}])
+        if (row.port or self.ide.port) != before.get("port", self.ide.port):
+            listed[0]["port"] = row.port or self.ide.port
         successor = row.redirect_to.slug if row.redirect_to else ""
         if successor != (draft.redirect if draft else ""):
             value.pop("redirect", None)
@@ -182,6 +192,41 @@ class _WorkspaceKind:
                     resources.get(kind, {}).pop(key, None)
             if row.gpus:
                 resources.setdefault("limits", {})[named[0] if named else self.gpu] = row.gpus
+
+    def _idle_pause(self) -> None:
+        """The rule for every session; those for some of them come back as they were."""
+        seconds = self.preset.idle_pause_seconds
+        if seconds == (self.draft.values["idle_pause_seconds"] if self.draft else None):
+            return
+        kept = [rule for rule in self.spec.get("activityRules", []) if rule.get("match")]
+        own = {"config": {"secondsSinceActive": seconds}, "effect": {"pauseWorkspace": True}}
+        _put(self.spec, "activityRules", kept + ([own] if seconds else []), None)
+        if seconds and self.preset.ide == "jupyterlab":
+            ports = self.template.get("ports") or [{"id": self.ide.slug}]
+            self.template.setdefault("activityProbe", {"jupyter": {"lastActivity": True, "portId": ports[0]["id"]}})
+        elif seconds and "activityProbe" not in self.template:
+            self._note(
+                "idle_pause_seconds", spell(seconds), f"Kubeflow asks {self.ide.label} by a script that you write: activityProbe.podExec."
+            )
+
+    def _readiness(self) -> None:
+        before = self.draft.values if self.draft else NO_PROBE
+        if all(getattr(self.preset, name) == before[name] for name in NO_PROBE):
+            return
+        probes: Json = self.template.setdefault("probes", {})
+        if any(getattr(self.preset, name) for name in NO_PROBE):
+            probe = probes.setdefault("readinessProbe", {})
+            for other in ("exec", "grpc", "tcpSocket"):
+                probe.pop(other, None)
+            default = next((image for image in self.preset.images.all() if image.is_default), None)
+            asks = probe.setdefault("httpGet", {"port": (default and default.port) or self.ide.port})
+            asks["path"] = self.preset.probe_path or self.ide.probe.path
+            for key, name in TIMES.items():
+                _put(probe, key, getattr(self.preset, name), before[name])
+        else:
+            probes.pop("readinessProbe", None)
+        if not probes:
+            del self.template["probes"]
 
     def _environment(self) -> None:
         env, notes = _variables(self.preset, list(self.preset.variables.all()), templates=True)
@@ -266,7 +311,7 @@ def _volumes(rows: Sequence[VolumeMount], kept: Sequence[Json]) -> tuple[list[Js
 def exported_presets() -> Any:
     """All presets with what an export reads of them."""
     related = ("images__redirect_to", "pod_sizes", "variables", "volumes", "workspaces")
-    return Preset.objects.prefetch_related(*related)
+    return Preset.objects.select_related("icon", "logo").prefetch_related(*related)
 
 
 def exported_configurations() -> Any:

@@ -23,7 +23,6 @@ def modern(content: Json) -> Json:
         _account(template)
         _ports(template)
         _prefixes(template)
-        _icons(spec)
     return top
 
 
@@ -103,13 +102,3 @@ def _prefixes(template: Json) -> None:
 
 def _is_proxy(key: str, value: Any) -> bool:
     return (key == "removePathPrefix" and isinstance(value, bool)) or (key == "requestHeaders" and isinstance(value, dict))
-
-
-def _icons(spec: Json) -> None:
-    """A ConfigMap's picture now needs its namespace and media type. Without them it can't be found: the export writes another."""
-    spawner = spec.get("spawner")
-    for name in ("icon", "logo"):
-        icon = spawner.get(name) if isinstance(spawner, dict) else None
-        source = icon.get("configMap") if isinstance(icon, dict) else None
-        if isinstance(source, dict) and not {"name", "key", "namespace", "mediaType"} <= set(source):
-            spec["spawner"].pop(name)

@@ -16,8 +16,10 @@ from django.db.models import Max, Model, QuerySet
 from compute.errors import Problem, Refused
 from compute.models import Workspace
 from presets.admin_forms import SESSIONS
+from presets.durations import spell
 from presets.exchange.drafts import ConfigurationDraft, Draft, EntryDraft, Note, PresetDraft, shortened
 from presets.exchange.parts import looks_secret
+from presets.ides import IDES
 from presets.models import (
     Configuration,
     ConfigurationVariable,
@@ -28,6 +30,7 @@ from presets.models import (
     PresetVariable,
     PresetVolume,
 )
+from presets.pictures import Picture
 
 MAX_REASON = 100
 
@@ -66,7 +69,13 @@ class RowChange:
 def _words(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if value is None:
+        return "–"
     return shortened(str(value), 120) or "–"
+
+
+def _length(seconds: int | None) -> str:
+    return "–" if seconds is None else spell(seconds)
 
 
 @dataclass
@@ -162,8 +171,9 @@ class _Comparison:
         if draft.kept is not None:
             self.own.set("Document kept for export", "kubeflow", draft.kept, ("as it was", "as it is in the file"))
         self.own.name = str(self.owner)
-        self._valid(self.own, draft.place, ("home_size",))
+        self._valid(self.own, draft.place, ("home_size", "icon", "logo"))
         if isinstance(draft, PresetDraft):
+            self._pictures(draft)
             self._entries(draft.images, self._children("images"), Image, "image")
             self._entries(draft.pod_sizes, self._children("pod_sizes"), PodSize, "pod size")
         self._variables()
@@ -204,16 +214,30 @@ class _Comparison:
     def _fields(self, change: RowChange, values: Mapping[str, Any]) -> None:
         for name, value in values.items():
             label = str(change.row._meta.get_field(name).verbose_name)
-            change.set(label[:1].upper() + label[1:], name, value)
+            lengths = (getattr(change.row, name), value) if name == "idle_pause_seconds" else None
+            shown = (_length(lengths[0]), _length(lengths[1])) if lengths else None
+            change.set(label[:1].upper() + label[1:], name, value, shown)
 
     def _valid(self, change: RowChange, place: str, exclude: Iterable[str] = ()) -> None:
         try:
             change.row.clean_fields(exclude={"preset", "configuration", "redirect_to", *exclude})
+            if change is self.own:
+                change.row.clean()
         except ValidationError as error:
             for name, messages in error.message_dict.items():
                 self.problems.append(Problem(f"{place}, {change.noun} {change.name}", "invalid", f"{name}: {' '.join(messages)}"))
 
     # Images and pod sizes
+
+    def _pictures(self, draft: PresetDraft) -> None:
+        for name, picture in draft.pictures.items():
+            had = getattr(self.owner, f"{name}_id") is not None
+            self.own.set(name.capitalize(), f"{name}_id", picture.digest, ("another picture" if had else "–", f"a picture ({picture})"))
+
+    def _port(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The usual port of the IDE need not be said."""
+        ide = IDES.get(self.owner.ide)
+        return {"port": None} if ide and values.get("port") == ide.port else {}
 
     def _entries(self, drafts: Sequence[EntryDraft], existing: Sequence[Any], model: type[Image] | type[PodSize], noun: str) -> None:
         known = {row.slug: row for row in existing}
@@ -221,7 +245,7 @@ class _Comparison:
         for position, draft in enumerate(drafts, 1):
             row = known.get(draft.slug) or model(slug=draft.slug, preset=self.owner)
             change = RowChange(row, noun, draft.values["name"], draft.slug not in known)
-            self._fields(change, {**draft.values, "position": position})
+            self._fields(change, {**draft.values, **self._port(draft.values), "position": position})
             self._valid(change, self.draft.place)
             changes[draft.slug] = change
         if model is Image:
@@ -297,6 +321,8 @@ def _successors_first(changes: Iterable[RowChange]) -> list[RowChange]:
 def write(prepared: Plan, reason: str) -> None:
     """Save what the plan changes; history tells the reason. Call it in a transaction."""
     for item in prepared.items:
+        if isinstance(item.draft, PresetDraft):
+            Picture.objects.bulk_create(item.draft.pictures.values(), ignore_conflicts=True)
         for change in item.changes:
             if change.row._meta.model in (Image, PodSize) and change.row.is_default:
                 # The old default steps down first: the database never sees two, in whatever order the rows are saved.

@@ -17,12 +17,16 @@ CARRIED = ""
 UNKNOWN = "Slipway does not know this field."
 
 LABELS = "Slipway's catalog has no labels and annotations."
-PICTURE = "Slipway shows its own picture of each IDE: a picture from elsewhere would tell that place who looks."
+PICTURE = "Slipway fetches no picture: that place would learn who looks. Upload it on the preset's page, or write it as a data: URL."
+NO_MAP = "Its ConfigMap is not among the files: add it to them, or upload the picture on the preset's page."
 FILTERS = "Slipway limits a preset to workspaces by name, on the preset's page, not by labels."
-ACTIVITY = "Slipway does not pause idle sessions by itself."
+BY_LABELS = "Slipway pauses idle sessions by preset, not by the labels of namespaces and pod sizes."
+SCRIPT = "Slipway asks the IDE itself when it was used last; it runs no script in sessions for that."
+RHYTHM = "Slipway asks more often the shorter the limit is: ten times within it, and every five minutes at least."
 ACCOUNT = "Sessions get no service account token."
 POD_LABELS = "Sessions' pods have Slipway's labels only."
-PROBES = "Slipway starts the IDE and knows how to ask it; a busy notebook is never killed for answering late."
+PROBES = "Slipway ends no session for answering late: it may be a busy notebook."
+STARTUP = "A preset has one probe, for its readiness. How long a start may take is said for all sessions."
 PROXY = "Each session has an origin of its own, at whose root the IDE is served: there is no prefix to strip, and no header to set."
 PORT_NAME = "A session has one button, Open."
 MESSAGE = "A redirect in Slipway has no message: new sessions, and paused ones at their next resume, get the successor."
@@ -43,12 +47,21 @@ METADATA: Table = {
 }
 POD_TEMPLATE: Table = {
     # Of alpha.3; the parser sees them where beta.0 has them.
-    "culling": ACTIVITY,
+    "culling": {
+        "enabled": CARRIED,
+        "maxInactiveSeconds": CARRIED,
+        "activityProbe": {"exec": SCRIPT, "jupyter": {"lastActivity": CARRIED, "portId": CARRIED}},
+    },
     "httpProxy": PROXY,
     "podMetadata": {"labels": POD_LABELS, "annotations": POD_LABELS},
     "serviceAccount": ACCOUNT,
-    "activityProbe": ACTIVITY,
-    "probes": PROBES,
+    "activityProbe": {
+        "jupyter": {"lastActivity": CARRIED, "portId": CARRIED},
+        "podExec": SCRIPT,
+        "minProbeIntervalSeconds": RHYTHM,
+        "probeIntervalSeconds": RHYTHM,
+    },
+    "probes": {"readinessProbe": CARRIED, "livenessProbe": PROBES, "startupProbe": STARTUP},
     "volumeMounts": {"home": CARRIED},
     "ports": {"id": CARRIED, "protocol": CARRIED, "defaultDisplayName": PORT_NAME, "httpProxy": PROXY},
     "extraEnv": CARRIED,
@@ -90,11 +103,11 @@ WORKSPACE_KIND: Table = {
     "spec": {
         "spawner": {
             **dict.fromkeys(("displayName", "description", "hidden", "deprecated", "deprecationMessage"), CARRIED),
-            "icon": PICTURE,
-            "logo": PICTURE,
+            "icon": CARRIED,
+            "logo": CARRIED,
         },
         "filterRules": FILTERS,
-        "activityRules": ACTIVITY,
+        "activityRules": CARRIED,
         "podTemplate": POD_TEMPLATE,
     },
 }

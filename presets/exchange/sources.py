@@ -10,6 +10,7 @@ from compute.errors import Problem, Refused
 from presets.exchange import jupyterhub, poddefault, workspacekind
 from presets.exchange.drafts import Draft
 from presets.exchange.reading import Document, Source, read, root
+from presets.exchange.running import Shelf
 
 
 class Format(Flag):
@@ -30,17 +31,24 @@ def drafts_of(sources: Iterable[Source], options: Options) -> list[Draft]:
     """Everything that the files ask for. Raises :class:`Refused` with every mistake in all of them."""
     found: list[Draft] = []
     problems: list[Problem] = []
+    documents: list[Document] = []
+    shelf = Shelf()
     for source in sources:
         try:
-            documents = [inner for document in read(source) for inner in _unlisted(document)]
+            documents += [inner for document in read(source) for inner in _unlisted(document)]
         except Refused as refused:
             problems += refused.problems
-            continue
-        for document in documents:
-            try:
-                found += _parse(document, options)
-            except Refused as refused:
-                problems += refused.problems
+    if Format.KUBEFLOW in options.formats:
+        for document in filter(_is_map, documents):
+            shelf.put(document)
+        documents = [document for document in documents if not _is_map(document)]
+    for document in documents:
+        try:
+            found += _parse(document, options, shelf)
+        except Refused as refused:
+            problems += refused.problems
+    why = "No WorkspaceKind in the files takes a picture from this ConfigMap, and Slipway reads nothing else in it."
+    problems += [Problem(document.place("kind"), "kind", why) for document in shelf.unused()]
     seen: dict[tuple[type, str], Draft] = {}
     for draft in found:
         other = seen.setdefault((type(draft), draft.slug), draft)
@@ -63,7 +71,11 @@ def _unlisted(document: Document) -> Iterator[Document]:
         yield replace(document, file=f"{document.file}, item {number}", content=item)
 
 
-def _parse(document: Document, options: Options) -> list[Draft]:
+def _is_map(document: Document) -> bool:
+    return document.content.get("kind") == "ConfigMap"
+
+
+def _parse(document: Document, options: Options, shelf: Shelf) -> list[Draft]:
     top = root(document)
     kind, version = document.content.get("kind"), document.content.get("apiVersion")
     if Format.JUPYTERHUB in options.formats and kind is None and jupyterhub.profiles_in(document) is not None:
@@ -74,7 +86,7 @@ def _parse(document: Document, options: Options) -> list[Draft]:
                 top.get("apiVersion").fault("version", f"Slipway reads {module.KIND} of {module.API_VERSION}.")
                 raise Refused(top.faults)
         if kind == workspacekind.KIND:
-            return [workspacekind.parse(document, options.ide, options.prefix)]
+            return [workspacekind.parse(document, options.ide, options.prefix, shelf)]
         if kind == poddefault.KIND:
             return [poddefault.parse(document, options.prefix)]
         known = "a WorkspaceKind or a PodDefault" + (", or a profile_list" if Format.JUPYTERHUB in options.formats else "")

@@ -15,6 +15,7 @@ from presets.exchange.drafts import EntryDraft, Note, PresetDraft, Values, limit
 from presets.exchange.older import modern
 from presets.exchange.parts import amounts, note, refusal, security, variables, volumes
 from presets.exchange.reading import Document, Node, root
+from presets.exchange.running import ROLES, Shelf, idle_pause, is_findable, is_own, pictures_of, readiness
 from presets.ides import IDES
 from presets.models import Entry, Image, PodSize, Preset
 from presets.validators import validate_image_reference
@@ -29,10 +30,11 @@ IDE_WORDS = {
 CUT = "It is longer than Slipway's {} characters, and cut there."
 
 
-def parse(document: Document, ide: str = "", prefix: str = "") -> PresetDraft:
+def parse(document: Document, ide: str = "", prefix: str = "", shelf: Shelf | None = None) -> PresetDraft:
     """The preset that the document asks for. Raises :class:`Refused` with every mistake in it.
 
-    ``ide`` is what the caller knows of it; the name of the preset gets the ``prefix``.
+    ``ide`` is what the caller knows of it; the name of the preset gets the ``prefix``. The ``shelf`` has the ConfigMaps that came
+    with it.
     """
     top = root(replace(document, content=modern(document.content)))
     notes = list(rules.left_out(document.content, rules.WORKSPACE_KIND))
@@ -50,7 +52,8 @@ def parse(document: Document, ide: str = "", prefix: str = "") -> PresetDraft:
         if not draft.values["hidden"]:
             note(notes, template.get("options"), "It has nothing left to offer, so the preset is hidden.", "no image or no pod size")
         draft.values["hidden"] = True
-    _compare(template, draft)
+    draft.pictures = pictures_of(spec.get("spawner"), shelf or Shelf(), notes)
+    _running(spec, draft)
     _environment(template, draft, top)
     if top.faults:
         raise Refused(top.faults)
@@ -98,9 +101,12 @@ def _offered(entries: list[EntryDraft]) -> bool:
     return any(not entry.values["hidden"] and not entry.redirect for entry in entries)
 
 
-def _compare(template: Node, draft: PresetDraft) -> None:
-    """Name what Slipway does in its own way, where that differs."""
-    ide = IDES.get(draft.values["ide"])
+def _running(spec: Node, draft: PresetDraft) -> None:
+    """How its sessions run; and what Slipway does in its own way, where that differs."""
+    template, ide = spec.get("podTemplate"), IDES.get(draft.values["ide"])
+    ports = {image.values["port"] for image in draft.images if image.values.get("port")}
+    draft.values["idle_pause_seconds"] = idle_pause(spec.get("activityRules"), ide, draft.notes)
+    draft.values |= readiness(template.get("probes", "readinessProbe"), ports, draft.notes)
     home = template.get("volumeMounts", "home")
     path = home.text(required=True)
     if ide and path and path.rstrip("/") != ide.home_path:
@@ -110,9 +116,7 @@ def _compare(template: Node, draft: PresetDraft) -> None:
     for image in template.get("options", "imageConfig", "values").items("id"):
         for number, port in enumerate(image.get("spec", "ports").items("id")):
             if number:
-                note(draft.notes, port, "A session serves one port: its IDE's.", port.get("id").text())
-            elif ide and port.get("port").number(ide.port) != ide.port:
-                note(draft.notes, port.get("port"), f"Slipway starts {ide.label} itself, on its own port {ide.port}.")
+                note(draft.notes, port, "A session serves one port: its IDE's, which comes first.", port.get("id").text())
             if port.get("displayName"):
                 note(draft.notes, port.get("displayName"), rules.PORT_NAME)
 
@@ -125,8 +129,12 @@ def _environment(template: Node, draft: PresetDraft, top: Node) -> None:
     lists = {"extraEnv": env.kept, "extraVolumes": mounted.kept_volumes, "extraVolumeMounts": mounted.kept_mounts}
     kept = {key: value for key, value in template.mapping().items() if key not in lists}
     kept |= {key: value for key, value in lists.items() if value}
-    own = own_picture(draft.values["ide"])
-    spawner = {key: value for key, value in top.get("spec", "spawner").mapping().items() if value != own}
+    spawner = {
+        key: value
+        for key, value in top.get("spec", "spawner").mapping().items()
+        # The export writes the preset's own.
+        if key not in ROLES or not (key in draft.pictures or is_own(value) or not is_findable(value))
+    }
     spec = {**top.get("spec").mapping(), "spawner": spawner, "podTemplate": kept}
     draft.kept = {**described(top.get("metadata")), "spec": spec}
 
@@ -189,7 +197,16 @@ class _Options:
         usual = "Always" if reference.endswith(":latest") else "IfNotPresent"
         if pull and pull != usual:
             note(self.notes, spec.get("imagePullPolicy"), rules.PULL)
-        return {"reference": reference}
+        return {"reference": reference, **self._port(spec)}
+
+    def _port(self, spec: Node) -> Values:
+        """That of the IDE, which is the first; nothing when the document has none."""
+        for first in spec.get("ports").items("id")[:1]:
+            number = first.get("port").number()
+            if 0 < number < 65536:
+                return {"port": number}
+            note(self.notes, first.get("port"), "This is no port from 1 to 65535.")
+        return {}
 
     def _follow(self, nodes: list[Node], entries: list[EntryDraft], slugs: dict[str, str]) -> None:
         """Redirects of images become redirects; a pod size that redirects is hidden, as Kubeflow shows neither."""

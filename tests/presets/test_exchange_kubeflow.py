@@ -23,7 +23,7 @@ def test_kubeflows_own_workspacekind_becomes_a_preset() -> None:
     apply(None, [Source("jupyterlab.yaml", kubeflow_file("jupyterlab-workspacekind.yaml").read_text())], Options())
     preset = Preset.objects.get()
     assert (preset.slug, preset.name, preset.ide) == ("jupyterlab", "JupyterLab Notebook", "jupyterlab")
-    assert not preset.hidden and not preset.deprecated
+    assert not preset.hidden and not preset.deprecated and preset.idle_pause_seconds == 86400
     images = {row.name: row for row in preset.images.all()}
     assert next(iter(images)) == "jupyter-scipy:v1.8.0" and len(images) == 5
     oldest, older, newest = (images[f"jupyter-scipy:v1.{minor}"] for minor in ("8.0", "9.2", "10.0"))
@@ -41,10 +41,10 @@ def test_what_kubeflows_own_workspacekind_loses_is_named() -> None:
     plan = preview([Source("jupyterlab.yaml", kubeflow_file("jupyterlab-workspacekind.yaml").read_text())], Options())
     values = "spec.podTemplate.options"
     assert {
-        "spec.spawner.icon",
+        "spec.spawner.icon.url",
         "spec.filterRules",
-        "spec.activityRules",
-        "spec.podTemplate.activityProbe",
+        "spec.activityRules[0]",
+        "spec.podTemplate.activityProbe.probeIntervalSeconds",
         "spec.podTemplate.podMetadata.labels",
         "spec.podTemplate.extraEnv[NB_PREFIX]",
         f"{values}.imageConfig.values[jupyter-scipy:v1.8.0].redirect.message",
@@ -113,7 +113,8 @@ def test_alpha_3_is_read_as_well() -> None:
     assert preset.images.get().is_default and preset.pod_sizes.get().is_default
     assert preset.variables.get().value == '{{ httpPathPrefix "jupyterlab" }}x'
     named = lost(plan)
-    assert {"spec.podTemplate.culling", "spec.podTemplate.serviceAccount", "spec.podTemplate.httpProxy"} <= set(named)
+    assert {"spec.spawner.icon.configMap", "spec.podTemplate.serviceAccount", "spec.podTemplate.httpProxy"} <= set(named)
+    assert preset.idle_pause_seconds == 3600 and not any("culling" in path or "activity" in path for path in named)
     assert not any("probes" in path for path in named)
     kept = preset.kubeflow["spec"]
     assert kept["activityRules"] == [{"config": {"secondsSinceActive": 3600}, "effect": {"pauseWorkspace": True}}]
@@ -126,8 +127,8 @@ def test_a_key_with_a_null_value_is_absent() -> None:
     document["spec"]["podTemplate"]["options"]["imageConfig"]["values"][0]["redirect"] = None
     bring(document)
     assert set(lost(look(document))) == {
-        "spec.spawner.icon",
-        "spec.spawner.logo",
+        "spec.spawner.icon.url",
+        "spec.spawner.logo.url",
         "spec.podTemplate.ports[jupyterlab].defaultDisplayName",
     }
 
@@ -248,7 +249,6 @@ def test_what_slipway_does_in_its_own_way_is_named_where_it_differs() -> None:
         f"{at}.volumeMounts.home",
         f"{at}.securityContext.runAsUser",
         f"{at}.containerSecurityContext.capabilities",
-        f"{value}.ports[jupyterlab].port",
         f"{value}.ports[tensorboard]",
         f"{value}.imagePullPolicy",
     } <= set(lost(plan))
