@@ -15,7 +15,7 @@ from compute.slurm_models import UserMapping
 from compute.validators import SLURM_ADMINS
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractBaseUser
+    from django.contrib.auth.models import User
 
     from compute.models import SlurmCluster
 
@@ -40,7 +40,7 @@ class NoIdentity(Exception):
         super().__init__(message)
 
 
-def identity_of(slurm_cluster: SlurmCluster, user: AbstractBaseUser) -> Identity:
+def identity_of(slurm_cluster: SlurmCluster, user: User) -> Identity:
     """Who the user is there. Raises :class:`NoIdentity`. One query if accounts are mapped, else a look at the control plane's accounts."""
     if slurm_cluster.user_mapping == UserMapping.ACCOUNT:
         account = slurm_cluster.accounts.filter(user=user.pk).first()

@@ -71,10 +71,17 @@ TOLD = (
         "“Invalid user id”: the user’s id here is not the one that the controller knows for that name. An admin has to mend the mapping.",
         "accounts",
     ),
-    ("Access/permission denied", "slurm_denied", "The controller lets this user see nothing of it.", "accounts"),
+    (
+        "Access/permission denied",
+        "slurm_denied",
+        "The controller shows users neither partitions nor jobs (its PrivateData says so). Submitting jobs may work all the same.",
+        "",
+    ),
     ("Unable to contact|Connection refused|connect failure", "slurm_unreachable", "The controller went away while it was asked.", ""),
-    ("auth plugin|cannot find auth plugin|auth/jwt", "slurm_no_jwt", "The Slurm client of Slipway’s machine can’t use tokens.", ""),
+    ("auth plugin|auth/jwt", "slurm_no_jwt", "The Slurm client of Slipway’s machine can’t use tokens: it lacks the auth/jwt plugin.", ""),
 )
+FOR_ALL = frozenset({"slurm_not_configless", "slurm_version", "slurm_unreachable", "slurm_no_jwt"})
+AWAY = frozenset({"slurm_unknown_host", "slurm_unreachable", "slurm_silent"})  # the controller itself does not answer
 
 
 def cause_of(printed: str, *, expired: bool, own_conf: str = "") -> SlurmError:
@@ -86,7 +93,7 @@ def cause_of(printed: str, *, expired: bool, own_conf: str = "") -> SlurmError:
         return SlurmError("slurm_refused", REFUSED + hint, "key")
     for pattern, code, words, field in TOLD:
         if re.search(pattern, printed):
-            return SlurmError(code, words + (hint if code == "slurm_unreachable" else ""), field)
+            return SlurmError(code, words + (hint if code == "slurm_unreachable" else ""), field, for_all=code in FOR_ALL)
     return SlurmError("slurm_failed", f"The Slurm client says: {_last(printed)}" + hint)
 
 

@@ -22,7 +22,7 @@ from compute.slurm import has_expired
 from compute.slurm_causes import SlurmError, cause_of, no_client, nothing_answers, silent, unknown_host
 
 CONNECT = 2.0  # seconds for a controller to take a connection; the commands themselves try for nine
-COMMAND = 10.0  # seconds for an answer: Slurm's own patience with a busy controller
+COMMAND = 8.0  # seconds for an answer; five of them must fit into a task's minute
 LISTED = 50  # jobs of a user that are kept
 IDLE = frozenset({"idle"})
 IN_USE = frozenset({"allocated", "mixed", "completing"})
@@ -73,9 +73,9 @@ class Jobs:
 
 @dataclass(frozen=True)
 class Overview:
-    """A cluster as one user sees it. Partitions are None when the cluster hides them."""
+    """A cluster as one user sees it. Nodes are counted once, however many partitions they are in."""
 
-    partitions: Sequence[Partition] | None
+    partitions: Sequence[Partition]
     nodes: Nodes
     version: str
     client_version: str
@@ -96,13 +96,8 @@ class Client:
     def overview(self) -> Overview:
         """Four commands, some 30 ms each."""
         version = _word(r"^SLURM_VERSION\s*=\s*(\S+)", self._run("scontrol", "show", "config"))
-        try:
-            partitions = _partitions(self._rows("sinfo", "-h", "-o", "%R|%a|%l|%T|%D", fields=5))
-            nodes = _nodes(self._rows("sinfo", "-h", "-o", "%T|%D", fields=2))
-        except SlurmError as error:
-            if error.code != "slurm_denied":
-                raise
-            partitions, nodes = None, Nodes()
+        partitions = _partitions(self._rows("sinfo", "-h", "-o", "%R|%a|%l|%T|%D", fields=5))
+        nodes = _nodes(self._rows("sinfo", "-h", "-o", "%T|%D", fields=2))
         # Even this answers only with the controller's configuration.
         return Overview(partitions, nodes, version, _word(r"^\S+ (\d\S*)", self._run("scontrol", "--version")))
 

@@ -23,6 +23,7 @@ from sessions.listing import sentence
 from sessions.logs import readable, why_hidden
 from sessions.models import Activity, Desired, Phase, Session, SessionVolume
 from sessions.paging import Page, keyset_page
+from sessions.slurm_panel import Panel, panel_of
 from sessions.spec import load_parts, pending_changes
 from sessions.status import QUEUED, STEP_LABELS
 from storage.models import Volume
@@ -188,6 +189,11 @@ class Detail:
         snapshot = self.session.snapshot
         names = {*snapshot.get("env", {}), *snapshot.get("secret_env", {})}
         return sorted(names - set(self.session.env) - OWN_VARIABLES)
+
+    @cached_property
+    def slurm(self) -> Panel | None:
+        """The attached Slurm cluster; None when there is none."""
+        return panel_of(self._membership, self.session)
 
     @cached_property
     def activity(self) -> Page[Activity]:

@@ -12,6 +12,7 @@ urlpatterns = [
     path("<slug:host>/", views.session_detail, name="detail"),
     path("<slug:host>/logs/", views.session_logs, name="logs"),
     path("<slug:host>/events/", views.session_events, name="events"),
+    path("<slug:host>/slurm/", views.session_slurm, name="slurm"),
     path("<slug:host>/open/", views.session_open, name="open"),
     path("<slug:host>/pause/", views.session_pause, name="pause"),
     path("<slug:host>/resume/", views.session_resume, name="resume"),

@@ -24,6 +24,7 @@ from sessions.detail import Detail, session_for_detail, volumes_on_delete
 from sessions.events import events_of
 from sessions.listing import Listing, watched
 from sessions.models import Desired, Phase, Session
+from sessions.slurm_panel import panel_of
 
 
 @require_safe
@@ -111,6 +112,19 @@ def session_events(request: Any, host: str) -> HttpResponse:
         return HttpResponse(status=204)
     has_previous = logs.has_previous(request.membership, session)
     return _page(request, "sessions/events.html", "events", {"session": session, "events": events, "has_previous": has_previous})
+
+
+@require_safe
+@workspace_view
+def session_slurm(request: Any, host: str) -> HttpResponse:
+    """The attached Slurm cluster as it was last heard of. A poll (``?seen=``) gets 204 while there is nothing new."""
+    session = _session(request, host)
+    slurm = panel_of(request.membership, session)
+    if slurm is None:
+        raise Http404("No Slurm cluster is attached.")
+    if request.htmx and request.GET.get("seen") == slurm.mark:
+        return HttpResponse(status=204)
+    return _page(request, "sessions/slurm.html", "slurm", {"session": session, "slurm": slurm})
 
 
 @require_POST

@@ -59,6 +59,7 @@ sessions_delete         sessions,admin       404   403   403   202   202
 sessions_open           sessions             404   403   403   403   200
 sessions_logs           read,sessions        404   403   403   200   200
 sessions_events         read,sessions        404   200   200   200   200
+sessions_slurm          read,sessions        404   200   200   200   200
 sessions_activity       read,sessions        404   200   200   200   200
 webhooks_list           admin                404   403   403   200   403
 webhooks_create         admin                404   403   403   201   403

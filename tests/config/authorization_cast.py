@@ -17,16 +17,19 @@ from django.db import connection, transaction
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from compute import tokens
-from compute.models import ApiToken, Workspace
-from presets.models import Configuration, ConfigurationVariable
+from compute.models import ApiToken, SlurmCluster, Workspace
+from presets.models import Configuration, ConfigurationVariable, Preset
+from presets.pictures import picture_of
 from sessions import services
 from sessions.models import Desired, Draft, Phase, Session
+from sessions.slurm_models import SlurmSight
 from sessions.spec import EnvInput, HomeInput, SpecInput
 from sessions.webhooks.models import Webhook, WebhookDelivery
 from sessions.wizard import Answers, VariableRow
-from storage.models import Secret, Volume
+from storage.models import Secret, SlurmKey, Volume
 from tests.conftest import Cast
 from tests.fakes import FakeDriver
 
@@ -50,6 +53,7 @@ class World:
     token: ApiToken
     webhook: Webhook
     delivery: WebhookDelivery
+    picture: str
     _signed_in: dict[str, str] = field(default_factory=dict)
 
     def client(self, person: str, **options: Any) -> Client:
@@ -67,6 +71,7 @@ class World:
         """What the route is about, as its address wants it after the workspace's name; all of it is the owner's."""
         known: dict[str, list[Any]] = {
             "presets:detail": ["jupyterlab"],
+            "presets:picture": ["jupyterlab", self.picture],
             "sessions:draft": [self.draft.pk, "preset"],
             "sessions:resume": [self.paused.host],
             "storage:volume_delete": [self.scratch.pk],
@@ -75,7 +80,7 @@ class World:
             "storage:secret_delete": [self.secret.pk],
             "token_revoke": [self.token.public_id],
         }
-        known |= {f"sessions:{page}": [self.running.host] for page in ("detail", "logs", "events", "open", "pause", "delete")}
+        known |= {f"sessions:{page}": [self.running.host] for page in ("detail", "logs", "events", "slurm", "open", "pause", "delete")}
         known |= {f"webhooks:{page}": [self.webhook.name] for page in ("detail", "edit", "delete", "secret", "test")}
         known |= {f"webhooks:{page}": [self.webhook.name, self.delivery.event_id] for page in ("delivery", "replay")}
         return known.get(route, [])
@@ -99,11 +104,15 @@ def build(cast: Cast, workspace: Workspace, driver: FakeDriver, monkeypatch: pyt
         configurations=("tracking",),
         env=(EnvInput("API_KEY", "canary-env"),),
     )
+    picture = picture_of(b'<svg xmlns="http://www.w3.org/2000/svg"/>')
+    picture.save()
+    Preset.objects.filter(slug="jupyterlab").update(icon=picture)
     running = services.launch(cast.owner, workspace, spec)
     paused = services.launch(cast.owner, workspace, replace(spec, name="rest"))
     log = "The server is at http://127.0.0.1/lab?token=canary-token\n"
     Session.objects.update(ide_token="canary-token", log_tail=log, applied_generation=1, status_generation=1)
     Session.objects.filter(pk=running.pk).update(phase=Phase.RUNNING, observed_revision=1, endpoint="unix:/run/lab.sock")
+    attach_slurm(running)
     Session.objects.filter(pk=paused.pk).update(phase=Phase.PAUSED, desired=Desired.PAUSED)
     monkeypatch.setattr(driver, "logs", lambda *args, **kwargs: log)
     answers = Answers.from_spec(replace(spec, name="draft", env=()))
@@ -123,8 +132,18 @@ def build(cast: Cast, workspace: Workspace, driver: FakeDriver, monkeypatch: pyt
         draft=Draft.objects.create(pk=uuid.uuid4(), owner=cast.owner, workspace=workspace, data=answers.to_data()),
         webhook=webhook,
         delivery=WebhookDelivery.objects.create(webhook=webhook, type="webhook.test", payload={}),
+        picture=picture.digest,
         token=tokens.create_token(cast.owner, name="laptop", scopes=["read"]).row,
     )
+
+
+def attach_slurm(session: Session) -> None:
+    """A Slurm cluster that was asked a moment ago, so that a look at it changes nothing."""
+    slurm = SlurmCluster.objects.create(name="hpc", display_name="HPC", controllers="slurm:6817", enabled=True)
+    slurm.workspaces.set([session.workspace])
+    SlurmKey.objects.create(slurm_cluster=slurm, value="canary-slurm-key")
+    SlurmSight.objects.create(slurm_cluster=slurm, user=session.owner, asked_at=timezone.now())
+    Session.objects.filter(pk=session.pk).update(slurm_cluster=slurm)
 
 
 def everything() -> dict[str, list[Any]]:

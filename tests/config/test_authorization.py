@@ -21,7 +21,7 @@ from django_q.models import Failure
 from simple_history.utils import get_history_manager_for_model
 
 from compute.errors import Refused
-from compute.models import SlurmCluster, Workspace
+from compute.models import Workspace
 from presets.models import Preset
 from sessions import services
 from sessions.models import Session
@@ -73,6 +73,8 @@ sessions:logs           GET   sign-in   404       200     200     200     200
 sessions:logs           POST  405       405       405     405     405     405
 sessions:events         GET   sign-in   404       200     200     200     200
 sessions:events         POST  405       405       405     405     405     405
+sessions:slurm          GET   sign-in   404       200     200     200     200
+sessions:slurm          POST  405       405       405     405     405     405
 sessions:open           GET   405       405       405     405     405     405
 sessions:open           POST  sign-in   404       403     403     403     done
 sessions:pause          GET   405       405       405     405     405     405
@@ -86,6 +88,8 @@ presets:list            GET   sign-in   404       200     200     200     200
 presets:list            POST  405       405       405     405     405     405
 presets:detail          GET   sign-in   404       200     200     200     200
 presets:detail          POST  405       405       405     405     405     405
+presets:picture         GET   sign-in   404       200     200     200     200
+presets:picture         POST  405       405       405     405     405     405
 
 storage:volumes         GET   sign-in   404       200     200     200     200
 storage:volumes         POST  405       405       405     405     405     405
@@ -268,7 +272,6 @@ def test_staff_are_outsiders_where_they_are_no_members(world: World) -> None:
 
 
 def a_row_of_every_model(world: World) -> None:
-    SlurmCluster.objects.create(name="hpc", display_name="HPC", controllers="slurm:6817")
     Group.objects.create(name="curators")
     Failure.objects.create(success=False, id="f", name="f", func="sessions.tasks.reconcile", started=timezone.now(), stopped=timezone.now())
     AccessAttempt.objects.create(username="mallory", failures_since_start=1)
