@@ -101,6 +101,15 @@ class Preset(Offer):
         return ides.IDES[self.ide]
 
     @property
+    def small_picture(self) -> str:
+        """The digest of the picture for small places; empty: the IDE's own picture."""
+        return self.icon_id or self.logo_id or ""
+
+    @property
+    def large_picture(self) -> str:
+        return self.logo_id or self.icon_id or ""
+
+    @property
     def probe(self) -> Probe:
         """The IDE's own, with what the preset says otherwise."""
         own = self.ide_definition.probe

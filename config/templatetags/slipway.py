@@ -11,9 +11,12 @@ from typing import Any
 
 from django import template
 from django.conf import settings
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
+
+from presets.durations import spell
 
 register = template.Library()
 
@@ -63,6 +66,22 @@ def ide_icon(ide: str) -> SafeString:
         box,
         mark_safe(body),  # noqa: S308  (a file of this repository)
     )
+
+
+@register.simple_tag(takes_context=True)
+def preset_icon(context: template.Context, preset: Any, large: bool = False) -> SafeString:
+    """The picture of a preset: its own logo or icon, else its IDE's. On pages inside a workspace only. No query."""
+    digest = preset.large_picture if large else preset.small_picture
+    if not digest:
+        return ide_icon(preset.ide)
+    url = reverse("presets:picture", args=(context["request"].workspace.name, preset.slug, digest))
+    return format_html('<img class="ide-icon" src="{}" alt="" width="40" height="40" loading="lazy">', url)
+
+
+@register.filter
+def duration(seconds: int) -> str:
+    """A length of time for people: 14400 → "4 h"."""
+    return spell(seconds)
 
 
 @register.filter

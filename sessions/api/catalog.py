@@ -40,6 +40,7 @@ class EntrySerializer(Answer):
 
 class ImageSerializer(EntrySerializer):
     reference = serializers.CharField(help_text="A container image, or local: and the name of a recipe.")
+    port = serializers.IntegerField(allow_null=True, help_text="Where its IDE listens. Null: at the IDE’s usual one.")
 
 
 class PodSizeSerializer(EntrySerializer):
@@ -62,15 +63,36 @@ class MountedVolumeSerializer(Answer):
     read_only: Any = serializers.BooleanField()  # the base class has an attribute of this name
 
 
+class ProbeSerializer(Answer):
+    """How it is seen that the IDE answers: a GET. In seconds, but for failures, which are counted in a row."""
+
+    path = serializers.CharField()
+    period = serializers.IntegerField()
+    timeout = serializers.IntegerField()
+    failures = serializers.IntegerField()
+    delay = serializers.IntegerField(help_text="Before the first question.")
+
+
 class PresetLinksSerializer(Answer):
     self = serializers.SerializerMethodField()
     page = serializers.SerializerMethodField()
+    icon = serializers.SerializerMethodField(help_text="Its own picture for small places, for browsers that are signed in.")
+    logo = serializers.SerializerMethodField(help_text="Its own picture for cards and titles.")
 
     def get_self(self, preset: Preset) -> str:
         return absolute("api:preset", self.context["workspace"].name, preset.slug)
 
     def get_page(self, preset: Preset) -> str:
         return absolute("presets:detail", self.context["workspace"].name, preset.slug)
+
+    def get_icon(self, preset: Preset) -> str | None:
+        return self._picture(preset, preset.icon_id)
+
+    def get_logo(self, preset: Preset) -> str | None:
+        return self._picture(preset, preset.logo_id)
+
+    def _picture(self, preset: Preset, digest: str | None) -> str | None:
+        return absolute("presets:picture", self.context["workspace"].name, preset.slug, digest) if digest else None
 
 
 class PresetSerializer(Thing):
@@ -85,6 +107,10 @@ class PresetSerializer(Thing):
     home_size = serializers.CharField(help_text="Of a new home volume.")
     home_claim = serializers.CharField(source="home_volume", help_text="Mounted as home by those who have a home volume of this name.")
     env = serializers.SerializerMethodField(help_text="Names of the variables that it sets in each session, unless yours replace them.")
+    idle_pause_seconds = serializers.IntegerField(
+        allow_null=True, help_text="Running sessions are paused that long after their last activity. Null: never."
+    )
+    probe = ProbeSerializer()
     data_volumes = MountedVolumeSerializer(source="volumes", many=True)
     images = serializers.SerializerMethodField(help_text="Those that the workspace’s cluster runs, in the curated order.")
     pod_sizes = serializers.SerializerMethodField(help_text="In the curated order.")

@@ -13,6 +13,8 @@ PRESET: dict[str, Any] = {
     "deprecation_message": "",
     "home_size": "5Gi",
     "home_claim": "",
+    "idle_pause_seconds": 14400,
+    "probe": {"path": "/api", "period": 1, "timeout": 5, "failures": 6, "delay": 0},
     "env": ["JUPYTER_ENABLE_LAB"],
     "data_volumes": [{"claim": "sales", "mount_path": "/data/sales", "read_only": True}],
     "images": [
@@ -24,6 +26,7 @@ PRESET: dict[str, Any] = {
             "deprecated": False,
             "deprecation_message": "",
             "reference": "registry.example.com/jupyter/scipy-notebook:2026-09-07",
+            "port": None,
         }
     ],
     "pod_sizes": [
@@ -43,6 +46,8 @@ PRESET: dict[str, Any] = {
     "links": {
         "self": "https://slipway.example.com/api/v1/workspaces/research/presets/jupyterlab",
         "page": "https://slipway.example.com/w/research/presets/jupyterlab/",
+        "icon": None,
+        "logo": "https://slipway.example.com/w/research/presets/jupyterlab/pictures/0f3c5b7e9a1d2c4e6f8091a2b3c4d5e6/",
     },
 }
 COMPUTE_POOL: dict[str, Any] = {

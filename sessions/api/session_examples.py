@@ -47,6 +47,8 @@ SESSION = {
     "created_at": "2026-11-23T09:30:00Z",
     "phase_since": "2026-11-23T09:30:05Z",
     "running_since": "2026-11-23T09:30:05Z",
+    "last_activity": "2026-11-23T09:48:12Z",
+    "pauses_at": "2026-11-23T13:48:12Z",
     "node": "node-3",
     "restarts": 0,
     "actions": {"open": True, "pause": True, "resume": False, "delete": True},

@@ -10,6 +10,7 @@ from rest_framework import serializers
 from sessions.actions import actions_for
 from sessions.api.serializers import Amount, Answer, Body, Flag, Money, ProblemField, Text, Thing, Time, absolute
 from sessions.api.workspaces import QuotaSerializer
+from sessions.idle import idleness_of
 from sessions.listing import sentence
 from sessions.models import Desired, Phase, Session, SessionVolume
 from sessions.spec.check import Checked
@@ -97,10 +98,17 @@ class SessionSerializer(Thing):
     created_at = Time()
     phase_since = Time()
     running_since = Time(allow_null=True)
+    last_activity = Time(allow_null=True, help_text="As its IDE said last. Null: not asked, its preset pauses no idle sessions.")
+    pauses_at = serializers.SerializerMethodField(help_text="Unless it is used by then. Null: as far as is known, it is not paused.")
     node = serializers.CharField()
     restarts = serializers.IntegerField()
     actions = serializers.SerializerMethodField()
     links = SessionLinksSerializer(source="*")
+
+    @extend_schema_field(Time(allow_null=True))
+    def get_pauses_at(self, session: Session) -> str | None:
+        idle = idleness_of(session)
+        return Time().to_representation(idle.pauses_at) if idle and idle.pauses_at else None
 
     @extend_schema_field(ClaimSerializer(allow_null=True))
     def get_home(self, session: Session) -> dict[str, Any] | None:

@@ -98,6 +98,7 @@ class Image:
     deprecated: bool
     deprecation_message: str
     reference: str
+    port: int | None
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,20 @@ class MountedVolume:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """How it is seen that an IDE answers: a GET of ``path``. The times are in seconds."""
+
+    path: str
+    period: int
+    timeout: int
+    failures: int
+    delay: int
+
+
+@dataclass(frozen=True)
 class Preset(Tagged):
+    """``idle_pause_seconds`` is None where idle sessions run on."""
+
     name: str
     display_name: str
     description: str
@@ -133,11 +147,13 @@ class Preset(Tagged):
     deprecation_message: str
     home_size: str
     home_claim: str
+    idle_pause_seconds: int | None
+    probe: Probe
     env: tuple[str, ...]
     data_volumes: tuple[MountedVolume, ...]
     images: tuple[Image, ...]
     pod_sizes: tuple[PodSize, ...]
-    links: dict[str, str]
+    links: dict[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -290,6 +306,8 @@ class Session(Tagged):
     created_at: datetime
     phase_since: datetime
     running_since: datetime | None
+    last_activity: datetime | None
+    pauses_at: datetime | None
     node: str
     restarts: int
     actions: dict[str, bool]
