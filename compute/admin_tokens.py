@@ -39,7 +39,6 @@ class ApiTokenAdmin(ReadOnlyMixin, admin.ModelAdmin):
     list_filter = (StateFilter,)
     list_select_related = ("user",)
     search_fields = ("name", "user__username", "user__email", "public_id")
-    search_help_text = "A token’s name, its user, or what is between the first two underscores of a token that was found somewhere."
     show_full_result_count = False
     actions = ("revoke_selected",)
     fields = ("name", "user", "begins_with", "scope_names", "reach", "created_at", "last_used_at", "expires_at", "revoked_at")

@@ -153,7 +153,7 @@ class OneWebhook(WebhooksView):
 
 class NewSecret(WebhooksView):
     @operation(
-        id="webhooks_renew_secret",
+        id="webhooks_renew",
         summary="Replace a webhook’s secret",
         scopes=ADMINS,
         answer=WebhookWithSecretSerializer,

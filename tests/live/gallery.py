@@ -1,6 +1,6 @@
 """Every page of Slipway in every state that it is seen in: for the tests of accessibility and looks.
 
-One workspace whose sessions are really Running, Paused, Pending and Failed, with drafts, volumes, a trash and secrets.
+One workspace whose sessions are really Running, Paused, Pending and Failed, with drafts, volumes, a trash, secrets, a webhook.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from functools import cached_property
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.template.loader import render_to_string
+from django.utils import timezone
 from playwright.sync_api import Page
 
-from compute.models import Workspace
+from compute import tokens
+from compute.models import Scope, Workspace
 from presets.models import Configuration, Preset
 from sessions import gateway, services
 from sessions.models import Draft, Phase, Session
 from sessions.spec import SpecInput, defaults
+from sessions.webhooks.models import Webhook, WebhookDelivery
 from sessions.wizard import STEPS, Answers, VariableRow, VolumeRow
 from storage import services as storage
 from storage.models import Secret, Volume
@@ -34,12 +37,14 @@ WAITS = "echo 'Loading the team settings' && sleep 600"
 
 @dataclass(frozen=True)
 class View:
-    """``path``: where it is, below the control plane or a full address. ``main``: among the pages to look at."""
+    """``path``: where it is, below the control plane or a full address. ``main``: among the pages to look at.
+    ``drawn``: what is there once a script has drawn the page."""
 
     username: str
     path: Callable[[Gallery], str]
     status: int = 200
     main: bool = False
+    drawn: str = ""
 
 
 class Gallery:
@@ -61,6 +66,8 @@ class Gallery:
             Secret.objects.create(bundle=workspace.secrets_bundle, name=name, value="x", description="Read access", updated_by=self.member)
         self.old = Volume.objects.create(workspace=workspace, owner=self.member, name="home-old", kind="home", size="5Gi")
         storage.trash_volume(self.member, self.old)
+        self._webhook()
+        tokens.create_token(self.member, name="laptop", scopes=[Scope.READ, Scope.SESSIONS], workspaces=[workspace.name])
         fails, waits = self._configuration("team-settings", FAILS), self._configuration("slow-settings", WAITS)
         self._launch("churn-model", "Running")
         self._launch("weekly-report", "Paused")
@@ -79,6 +86,21 @@ class Gallery:
             time.sleep(0.2)
         for configuration in self.configurations:
             configuration.delete()
+
+    def _webhook(self) -> None:
+        """Told of what no session here is, so that nothing is sent; one delivery came, one did not."""
+        self.webhook = Webhook.objects.create(
+            workspace=self.workspace,
+            name="team-chat",
+            url="https://chat.example.com/hooks/7f2c",
+            phases=["Unknown"],
+            created_by=self.member,
+        )
+        told = {"workspace": self.workspace.name, "session": {"name": "churn-model", "phase": "Running"}}
+        done = {"type": "session.phase_changed", "payload": told, "tried_at": timezone.now(), "duration": 0.042}
+        status = WebhookDelivery.Status
+        self.webhook.deliveries.create(status=status.DELIVERED, attempts=1, response_code=200, response_text="ok", **done)
+        self.lost = self.webhook.deliveries.create(status=status.FAILED, attempts=8, response_code=502, error="It answered 502.", **done)
 
     def _configuration(self, name: str, script: str) -> str:
         slug = f"{name}-{self.workspace.name}"
@@ -142,6 +164,8 @@ class Gallery:
             self.login_key = str(cookies[settings.SESSION_COOKIE_NAME])
         answer = page.goto(view.path(self))
         assert answer is not None and answer.status == view.status, f"{page.url} answered {answer and answer.status}"
+        if view.drawn:
+            page.locator(view.drawn).first.wait_for()
 
 
 VIEWS: dict[str, View] = {
@@ -182,9 +206,18 @@ VIEWS: dict[str, View] = {
     "secrets-admin": View("admin", lambda g: g.inside("secrets/")),
     "secret-write": View("admin", lambda g: g.inside("secrets/write/")),
     "secret-delete": View("admin", lambda g: g.inside(f"secrets/{g.secret()}/delete/")),
+    "webhooks": View("admin", lambda g: g.inside("webhooks/"), main=True),
+    "webhook": View("admin", lambda g: g.inside(f"webhooks/{g.webhook}/"), main=True),
+    "webhook-new": View("admin", lambda g: g.inside("webhooks/new/")),
+    "webhook-delivery": View("admin", lambda g: g.inside(f"webhooks/{g.webhook}/deliveries/{g.lost.event_id}/")),
+    "tokens": View("member", lambda g: "/account/tokens/", main=True),
+    "token-new": View("member", lambda g: "/account/tokens/new/"),
+    "api": View("", lambda g: "/api/", main=True, drawn=".opblock"),
+    "api-errors": View("", lambda g: "/api/errors"),
     "admin": View("admin", lambda g: "/admin/", main=True),
     "admin-cluster-health": View("admin", lambda g: "/admin/compute/cluster/health/", main=True),
     "admin-cluster": View("admin", lambda g: f"/admin/compute/cluster/{g.workspace.cluster_id}/change/"),
+    "admin-tokens": View("admin", lambda g: "/admin/compute/apitoken/"),
     "admin-presets": View("admin", lambda g: "/admin/presets/preset/"),
     "admin-preset": View("admin", lambda g: f"/admin/presets/preset/{Preset.objects.get(slug='jupyterlab').pk}/change/"),
     "admin-preview": View(
