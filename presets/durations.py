@@ -11,7 +11,7 @@ SPELLINGS = {
     **dict.fromkeys(("", "m", "mins", "minute", "minutes"), "min"),
     **dict.fromkeys(("sec", "second", "seconds"), "s"),
 }
-PART = re.compile(r"(\d{1,9})\s*([a-z]*)[\s,]*", re.ASCII)
+PART = re.compile(r"([0-9]{1,9})\s*([a-z]*)[\s,]*")
 
 
 def parse(text: str) -> int:

@@ -21,7 +21,7 @@ from django_q.tasks import async_task
 from compute import log_context
 from presets.durations import spell
 from presets.models import Preset
-from sessions import gateway, questions, services
+from sessions import gateway, questions, services, slurm
 from sessions.models import Activity, Desired, Phase, Session, SessionQuerySet
 from storage.encryption import UndecryptableValue
 
@@ -163,6 +163,8 @@ def _used(session: Session) -> datetime:
 
 def _known_use(session: Session, now: datetime) -> datetime:
     """What counts as use although the IDE does not notice. Asked only when it matters."""
+    if slurm.has_running_job(session):
+        return now
     opened = Activity.objects.filter(session=session, verb="open").order_by("-at").values_list("at", flat=True).first()
     return opened or _started(session)
 
