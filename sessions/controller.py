@@ -29,7 +29,7 @@ from compute.clusters import driver_for
 from compute.clusters.base import ClusterError
 from compute.models import Cluster, Workspace
 from compute.workload import Observation, Step
-from sessions import cluster_reports, drafts, gateway, idle, launch_times, pace, services, slurm_state, tasks
+from sessions import cluster_reports, drafts, gateway, idle, launch_times, pace, services, slurm_state, slurm_tickets, tasks
 from sessions.api import idempotency
 from sessions.cluster_watch import ClusterWatch
 from sessions.lease import Lease
@@ -319,6 +319,7 @@ class Controller:
         self.report_clusters()
         delivery.queue_due()
         slurm_state.queue_due()
+        slurm_tickets.queue_due()
         idle.queue_due()
         self.remove_late(now)
         if now >= self.next_resync:

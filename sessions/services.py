@@ -6,7 +6,7 @@ Each checks permission, changes the spec and queues a reconcile in one transacti
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from django.db import transaction
@@ -17,12 +17,14 @@ from compute.access import may_own, membership_of, require_owner_or_admin, requi
 from compute.clusters import driver_for
 from compute.errors import Forbidden, Problem, Refused
 from compute.models import ComputePool, Role, SlurmCluster, Workspace
+from compute.workload import Account
 from sessions import gateway, tasks
 from sessions.models import Activity, Desired, Draft, Session, SessionConfiguration, SessionVolume
-from sessions.spec import Checked, QuotaLine, SpecInput, check, resolve
+from sessions.spec import Checked, QuotaLine, SpecInput, check, load_parts, resolve, slurm_check
 from sessions.spec.choices import exclusive_use
 from sessions.spec.quota import quota_lines
 from sessions.spec.resolve import snapshot
+from sessions.spec.slurm_check import usual_account
 from storage import services as storage
 from storage.models import Volume
 
@@ -67,7 +69,8 @@ def _launched_by(draft: Draft) -> Session | None:
 def _create(user: Any, workspace: Workspace, spec: SpecInput, checked: Checked) -> Session:
     """The session, its new home volume if it asks for one, its mounts, its snapshot and its first task. The spec has been checked."""
     assert checked.preset and checked.image and checked.pod_size
-    home = checked.home or storage.create_home(user, workspace, spec.name, checked.new_home_size)
+    account = checked.account or usual_account(workspace.cluster)
+    home = checked.home or storage.create_home(user, workspace, spec.name, checked.new_home_size, account)
     session = Session(
         workspace=workspace,
         owner=user,
@@ -92,8 +95,14 @@ def _create(user: Any, workspace: Workspace, spec: SpecInput, checked: Checked) 
     session.snapshot = snapshot(session, mounts, checked.configurations)
     tasks.queue_new(session)
     SessionVolume.objects.bulk_create(mounts)
+    _record_first_mount(mounts, account)
     SessionConfiguration.objects.bulk_create(SessionConfiguration(session=session, configuration=c) for c in checked.configurations)
     return session
+
+
+def _record_first_mount(mounts: Iterable[SessionVolume], account: Account | None) -> None:
+    if account is not None:
+        storage.record_first_mount([mount.volume for mount in mounts if not mount.read_only], account)
 
 
 def pause(user: Any, session: Session) -> None:
@@ -114,8 +123,11 @@ def resume(user: Any, session: Session) -> None:
         session = _fresh(session)
         if not session.can_resume:
             return
-        if problems := _why_not_resume(session):
+        account, problems = _why_not_resume(session)
+        if problems:
             raise Refused(problems)
+        load_parts(session)
+        _record_first_mount(session.mounts.all(), account)
         verb = "retry" if session.desired == Desired.RUNNING else "resume"
         session.image = session.image.successor()
         session.snapshot = resolve(session)
@@ -124,10 +136,12 @@ def resume(user: Any, session: Session) -> None:
         _record(session, user, verb)
 
 
-def _why_not_resume(session: Session) -> list[Problem]:
-    """What has come in the way since the launch. A preset, image or size that was only hidden goes on: its sessions keep it."""
+def _why_not_resume(session: Session) -> tuple[Account | None, list[Problem]]:
+    """Whom it would run as, and what has come in the way since the launch. A preset, image or size that was only hidden goes on:
+    its sessions keep it."""
     workspace, pool, slurm = session.workspace, session.compute_pool, session.slurm_cluster
-    problems = []
+    problems, account = [], usual_account(workspace.cluster)
+    mounts = list(session.mounts.select_related("volume"))
     if not may_own(session.owner_id, workspace.pk).exists():
         problems.append(
             Problem("", "owner_left", f"{session.owner} is no longer a member of {workspace}. Only a member's session can run.")
@@ -138,9 +152,13 @@ def _why_not_resume(session: Session) -> list[Problem]:
         problems.append(Problem("compute_pool", "pool_not_allowed", f"{workspace} may not use the compute pool {pool} any more."))
     if slurm is not None and not SlurmCluster.objects.serving(workspace).filter(pk=slurm.pk).exists():
         problems.append(Problem("slurm_cluster", "slurm_gone", f"The Slurm cluster {slurm} does not serve {workspace} any more."))
+    elif slurm is not None:
+        writable = [mount.volume for mount in mounts if not mount.read_only]
+        account, found = slurm_check.check(slurm, session.owner, workspace.cluster, writable)
+        problems += found
     if reason := driver_for(workspace.cluster).offers(session.image.successor().reference):
         problems.append(Problem("image", "image_unsupported", f"{session.image} can't run on {workspace.cluster}: {reason}"))
-    volumes = {mount.volume_id: mount.volume.name for mount in session.mounts.select_related("volume")}
+    volumes = {mount.volume_id: mount.volume.name for mount in mounts}
     for volume, holder in exclusive_use(list(volumes), besides=session).items():
         message = (
             f"“{volumes[volume]}” is in use by the session “{holder}”, and one session at a time may mount it. Pause that session first."
@@ -149,7 +167,7 @@ def _why_not_resume(session: Session) -> list[Problem]:
     if not Session.objects.using_compute().filter(pk=session.pk).exists():  # a failed one, or one still pausing, is counted already
         exceeded: list[QuotaLine] = [line for line in quota_lines(session.workspace, session.pod_size) if line.exceeded]
         problems += [Problem("", "quota_exceeded", line.sentence) for line in exceeded]
-    return problems
+    return account, problems
 
 
 def pause_abandoned() -> int:

@@ -25,7 +25,7 @@ from compute.clusters import driver_for
 from compute.clusters.base import ClusterError, Outdated
 from compute.models import Cluster
 from compute.namespaces import ensure_namespace
-from sessions import tallies
+from sessions import slurm_tickets, tallies
 from sessions.machine import MACHINE
 from sessions.models import LEASE, MAX_BACKOFF, Activity, Desired, Session
 from sessions.workload import build
@@ -181,7 +181,7 @@ def _act(session: Session) -> None:
     namespace = session.workspace.namespace
     if session.desired == Desired.RUNNING:
         ensure_namespace(session.workspace)
-        driver.apply(build(session))
+        driver.apply(slurm_tickets.equip(session, build(session)))
     elif session.desired == Desired.PAUSED:
         driver.pause(namespace, session.host, session.generation)
     else:

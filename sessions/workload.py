@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from compute.workload import Claim, InitScript, Mount, Probe, Resources, Workload
+from compute.workload import Account, Claim, InitScript, Mount, Probe, Resources, Workload
 from presets.ides import IDES
+from sessions import slurm_programs
 from sessions.models import Session
 
 
@@ -42,7 +43,19 @@ def build(session: Session) -> Workload:
             "slipway.dev/preset": snapshot["preset"],
         },
         start_timeout=snapshot["start_timeout"],
+        **_slurm(snapshot.get("slurm")),
     )
+
+
+def _slurm(attached: dict[str, Any] | None) -> dict[str, Any]:
+    """What a session with a Slurm cluster has in addition. Its token is no part of the row: ``sessions.slurm_tickets`` adds it."""
+    if attached is None:
+        return {}
+    return {
+        "account": Account(attached["uid"], attached["gid"]),
+        "programs": slurm_programs.PROGRAMS,
+        "supply": slurm_programs.supply(attached["client_image"]),
+    }
 
 
 def _probe(kept: dict[str, Any]) -> Probe:

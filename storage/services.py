@@ -6,6 +6,7 @@ Each checks permission, changes rows in one transaction, and raises ``Refused`` 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -18,6 +19,7 @@ from compute.clusters.base import ClusterError
 from compute.errors import Problem, Refused
 from compute.models import Role, Workspace
 from compute.validators import NAME_MAX
+from compute.workload import Account
 from storage.models import Secret, SecretsBundle, Volume
 from storage.quota import storage_line
 
@@ -58,10 +60,18 @@ def create_volume(
     return volume
 
 
-def create_home(user: Any, workspace: Workspace, session_name: str, size: str) -> Volume:
-    """The home volume of a new session, named after it. The caller has checked permission, size and quota."""
+def create_home(user: Any, workspace: Workspace, session_name: str, size: str, account: Account | None = None) -> Volume:
+    """The home volume of a new session, named after it and for the account to write to (None: unknown). The caller has checked
+    permission, size and quota."""
     name = free_name(workspace, f"home-{session_name}")
-    return Volume.objects.create(workspace=workspace, owner=user, name=name, kind=Volume.Kind.HOME, size=size)
+    owner = {"uid": account.uid, "gid": account.gid} if account else {}
+    return Volume.objects.create(workspace=workspace, owner=user, name=name, kind=Volume.Kind.HOME, size=size, **owner)
+
+
+def record_first_mount(volumes: Iterable[Volume], account: Account) -> None:
+    """Those that nobody has written to yet will belong to the account. One query if there are any, else none."""
+    if fresh := [volume.pk for volume in volumes if volume.uid is None]:
+        Volume.objects.filter(pk__in=fresh, uid=None).update(uid=account.uid, gid=account.gid)
 
 
 def free_name(workspace: Workspace, wanted: str) -> str:

@@ -18,9 +18,11 @@ from compute.clusters import driver_for
 from compute.errors import Problem
 from compute.models import ComputePool, SlurmCluster, Workspace
 from compute.validators import overlapping_paths, validate_env_name, validate_mount_path, validate_name, validate_storage
+from compute.workload import Account
 from presets.catalog import offered_images
 from presets.models import Configuration, Image, PodSize, Preset, PresetVariable
 from sessions.models import Session
+from sessions.spec import slurm_check
 from sessions.spec.choices import VolumeChoice, exclusive_use
 from sessions.spec.inputs import SpecInput
 from sessions.spec.quota import QuotaLine, quota_lines
@@ -44,7 +46,10 @@ class Mounted:
 
 @dataclass
 class Checked:
-    """The outcome. With no ``problems``, every row that a launch needs is set (``pool`` may still be None)."""
+    """The outcome. With no ``problems``, every row that a launch needs is set (``pool`` may still be None).
+
+    ``account`` is whom the session runs as because of its Slurm cluster.
+    """
 
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
@@ -53,6 +58,7 @@ class Checked:
     pod_size: PodSize | None = None
     pool: ComputePool | None = None
     slurm_cluster: SlurmCluster | None = None
+    account: Account | None = None
     home: Volume | None = None
     new_home_size: str = ""
     data_volumes: list[Mounted] = field(default_factory=list)
@@ -91,11 +97,11 @@ def check(user: Any, workspace: Workspace, spec: SpecInput) -> Checked:
         _check_image(found, workspace, found.preset, spec)
         _check_pod_size(found, found.preset, spec)
     _check_pool(found, workspace, spec)
-    _check_slurm(found, workspace, spec)
     _check_volumes(found, user, workspace, spec)
     if found.preset is not None:
         _check_configurations(found, workspace, found.preset, spec)
         _check_paths(found, found.preset, spec)
+    _check_slurm(found, user, workspace, spec)
     if spec.env or found.configurations:
         _check_env(found, workspace, spec)
     if found.pod_size is not None:
@@ -178,13 +184,20 @@ def _check_pool(found: Checked, workspace: Workspace, spec: SpecInput) -> None:
         found.problem("compute_pool", "pool_without_gpus", f"{found.pod_size} needs GPUs, which this pool does not have. {mend}.")
 
 
-def _check_slurm(found: Checked, workspace: Workspace, spec: SpecInput) -> None:
-    if spec.slurm_cluster:
-        found.slurm_cluster = SlurmCluster.objects.serving(workspace).filter(name=spec.slurm_cluster).first()
-        if found.slurm_cluster is None:
-            found.problem(
-                "slurm_cluster", "slurm_gone", "This Slurm cluster does not serve the workspace (any more). Choose another or none."
-            )
+def _check_slurm(found: Checked, user: Any, workspace: Workspace, spec: SpecInput) -> None:
+    writable = ([found.home] if found.home else []) + [mount.volume for mount in found.data_volumes if not mount.read_only]
+    if not spec.slurm_cluster:
+        rows = {row.volume: f"data_volumes.{number}.volume" for number, row in enumerate(spec.data_volumes)}
+        for volume in writable:
+            if words := slurm_check.foreign(volume, workspace.cluster):
+                found.warn("home.volume" if volume == found.home else rows.get(volume.name, "configurations"), "volume_owner", words)
+        return
+    found.slurm_cluster = SlurmCluster.objects.serving(workspace).filter(name=spec.slurm_cluster).first()
+    if found.slurm_cluster is None:
+        found.problem("slurm_cluster", "slurm_gone", "This Slurm cluster does not serve the workspace (any more). Choose another or none.")
+    else:
+        found.account, problems = slurm_check.check(found.slurm_cluster, user, workspace.cluster, writable)
+        found.problems += problems
 
 
 def _check_volumes(found: Checked, user: Any, workspace: Workspace, spec: SpecInput) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Prefetch, Value, prefetch_related_objects
 
+from compute.slurm import NoIdentity, identity_of
 from presets.ides import IDES
 from presets.models import Configuration, PresetVariable
 from presets.variables import render
@@ -71,7 +72,20 @@ def snapshot(session: Session, mounts: Sequence[SessionVolume], configurations: 
         ],
         "init_scripts": [{"name": item.slug, "script": item.init_script} for item in configurations if item.init_script.strip()],
         "start_timeout": settings.SLIPWAY_START_TIMEOUT,
+        "slurm": _slurm(session),
     }
+
+
+def _slurm(session: Session) -> dict[str, Any] | None:
+    """Who the owner is on the attached Slurm cluster, and where its client comes from. None without one, and while the owner is
+    nobody there (which keeps a session from starting, see ``sessions.spec.slurm_check``). At most one query."""
+    if session.slurm_cluster is None:
+        return None
+    try:
+        identity = identity_of(session.slurm_cluster, session.owner)
+    except NoIdentity:
+        return None
+    return {"cluster": session.slurm_cluster.name, **asdict(identity), "client_image": session.slurm_cluster.client_image}
 
 
 def _variables(session: Session, configurations: Sequence[Configuration]) -> tuple[dict[str, str], dict[str, str]]:
@@ -117,6 +131,10 @@ def pending_changes(session: Session) -> list[tuple[str, str, str]]:
     changes += _of_serving(now, then)
     if now["init_scripts"] != then["init_scripts"]:
         changes.append(("Init scripts", _names(now["init_scripts"]), _names(then["init_scripts"]) + " (edited)"))
+    for key, label in (("user", "Slurm user"), ("uid", "User id"), ("client_image", "Slurm client")):
+        was, will = (str((spec.get("slurm") or {}).get(key) or "none") for spec in (now, then))
+        if was != will:
+            changes.append((label, was, will))
     before, after = {**now["env"], **now["secret_env"]}, {**then["env"], **then["secret_env"]}
     for name in sorted(set(before) | set(after)):
         if before.get(name) != after.get(name):

@@ -19,17 +19,18 @@ from django.test import Client
 from django.urls import reverse
 
 from compute.errors import Problem
-from compute.models import ComputePool, SlurmCluster, Workspace
+from compute.models import ComputePool, Workspace
 from presets.models import Configuration, ConfigurationVariable, ConfigurationVolume, Image, PodSize, Preset
 from sessions import services
 from sessions.api.session_spec import spelled
 from sessions.models import Draft, Session
 from sessions.spec import HomeInput, SpecInput, check
 from sessions.wizard import Answers
-from storage.models import Secret, Volume
+from storage.models import Secret, SlurmKey, Volume
 from tests.api.conftest import Api, Tokened
 from tests.conftest import Cast
 from tests.fakes import FakeDriver
+from tests.slurm_cast import slurm_cluster
 
 HERE = "workspaces/research/sessions"
 
@@ -70,6 +71,19 @@ CASES = [
     Case("pool unknown", {"compute_pool": "nothing"}, (("compute_pool", "pool_not_allowed"),)),
     Case("pool of others", {"compute_pool": "private"}, (("compute_pool", "pool_not_allowed"),)),
     Case("Slurm attached", {"slurm_cluster": "hpc"}),
+    Case("Slurm that does not know the user", {"slurm_cluster": "strange"}, (("slurm_cluster", "slurm_no_account"),)),
+    Case("Slurm without a key", {"slurm_cluster": "keyless"}, (("slurm_cluster", "slurm_no_key"),)),
+    Case(
+        "Slurm with a home of another uid",
+        {"slurm_cluster": "hpc", "home": {"claim": "home-1000"}},
+        (("slurm_cluster", "slurm_volume_owner"),),
+    ),
+    Case(
+        "Slurm with another uid's data to write to",
+        {"slurm_cluster": "hpc", "data_volumes": mounts(("data-1000", "/data/x", False))},
+        (("slurm_cluster", "slurm_volume_owner"),),
+    ),
+    Case("Slurm with another uid's data to read", {"slurm_cluster": "hpc", "data_volumes": mounts(("data-1000", "/data/x", True))}),
     Case("Slurm unknown", {"slurm_cluster": "nothing"}, (("slurm_cluster", "slurm_gone"),)),
     Case("home existing", {"home": {"claim": "home-owner"}}),
     Case("home unknown", {"home": {"claim": "nothing"}}, (("home.claim", "home_gone"),)),
@@ -145,8 +159,11 @@ def world(
     ComputePool.objects.create(cluster=pool.cluster, name="gpus", display_name="GPUs", gpu_resource="nvidia.com/gpu")
     private = ComputePool.objects.create(cluster=pool.cluster, name="private", display_name="Private")
     private.workspaces.set([Workspace.objects.get(name="other")])
-    slurm = SlurmCluster.objects.create(name="hpc", display_name="HPC", controllers="slurm:6817", enabled=True)
-    slurm.workspaces.set([workspace])
+    slurm_cluster(workspace, cast.owner)
+    slurm_cluster(workspace, cast.colleague, name="strange")
+    SlurmKey.objects.filter(slurm_cluster=slurm_cluster(workspace, cast.owner, name="keyless")).delete()
+    Volume.objects.create(workspace=workspace, owner=cast.owner, name="home-1000", kind="home", uid=1000, gid=100)
+    Volume.objects.create(workspace=workspace, name="data-1000", kind="data", access_mode="ReadWriteMany", uid=1000, gid=100)
     Volume.objects.create(workspace=workspace, owner=cast.colleague, name="home-colleague", kind="home")
     Volume.objects.create(workspace=workspace, owner=cast.owner, name="home-busy", kind="home")
     Volume.objects.create(workspace=workspace, name="busy", kind="data")

@@ -23,6 +23,7 @@ from storage.models import Secret, Volume
 from storage.services import bundle_of
 from tests.conftest import Cast
 from tests.fakes import FakeDriver
+from tests.slurm_cast import slurm_cluster
 
 Launch = Callable[..., Session]
 
@@ -264,8 +265,7 @@ def test_a_session_of_somebody_who_left_is_paused_and_cannot_be_resumed(launch: 
 def test_resume_refuses_what_the_workspace_may_not_use_any_more(
     launch: Launch, cast: Cast, workspace: Workspace, driver: FakeDriver
 ) -> None:
-    slurm = SlurmCluster.objects.create(name="hpc", display_name="HPC", controllers="hpc.example.com:6817", enabled=True)
-    slurm.workspaces.add(workspace)
+    slurm_cluster(workspace, cast.owner)
     session = launch(slurm_cluster="hpc")
     services.pause(cast.owner, session)
     Session.objects.update(phase=Phase.PAUSED, status_generation=2)

@@ -14,6 +14,7 @@ from storage.models import Secret, Volume
 from storage.services import bundle_of
 from tests.conftest import Cast
 from tests.fakes import FakeDriver
+from tests.slurm_cast import slurm_cluster
 
 
 @pytest.fixture
@@ -144,7 +145,8 @@ def test_gpus_need_a_pool_that_has_them(checked: Any, cluster: Cluster, preset: 
 
 
 def test_slurm_is_offered_only_where_an_enabled_cluster_serves(checked: Any, cast: Cast, workspace: Workspace, preset: Preset) -> None:
-    slurm = SlurmCluster.objects.create(name="hpc", display_name="HPC", controllers="hpc.example.com:6817", enabled=True)
+    slurm = slurm_cluster(workspace, cast.owner)
+    slurm.workspaces.clear()
     assert choices(cast.owner, workspace, preset).slurm_clusters == []
     slurm.workspaces.add(workspace)
     assert choices(cast.owner, workspace, preset).slurm_clusters == [slurm]

@@ -1,0 +1,66 @@
+#!/bin/sh
+# Slipway: runs the Slurm command of this name as the owner of the session. The token is read anew at each call, because it
+# is renewed while the session runs, and is in the environment of that one command alone.
+name=${0##*/}
+here=${0%/*}
+
+fail() {
+  echo "$name: $*" >&2
+  exit 1
+}
+
+# The token, when it expires (seconds since 1970), the controller's version, and, without a token, why there is none.
+{ read -r token; read -r expires; read -r controller; read -r why; } 2>/dev/null <"$here/../live/slurm" ||
+  fail "this session has no Slurm token. Pause and resume it to get one."
+[ -n "$token" ] || fail "${why:-this session has no Slurm token at the moment.}"
+[ "$(date +%s)" -lt "$expires" ] || fail "the session's Slurm token has expired and was not renewed in time. ${why:-The session's page says why.}"
+
+# The image's own client, or the one that an admin has put beside it.
+find_client() {
+  IFS=:
+  for folder in $PATH; do
+    if [ -x "$folder/$name" ] && [ ! "$folder/$name" -ef "$here/$name" ]; then
+      client=$folder/$name
+      break
+    fi
+  done
+  unset IFS
+}
+client= supply=$here/../supply
+find_client
+if [ -z "$client" ]; then
+  [ ! -e "$supply/problem" ] || fail "$(cat "$supply/problem")"
+  [ -x "$supply/bin/$name" ] || fail "there is no Slurm client in this session's image. Choose an image that has one, or ask an admin to name a client image for the Slurm cluster."
+  client=$supply/bin/$name
+fi
+
+run() {
+  if [ "$client" = "$supply/bin/$name" ]; then
+    # Its own loader and libraries, which no other program gets to see; see supply.sh for the number 9.
+    exec "$supply"/lib/ld-linux* --library-path "$supply/lib" "$client" "$@" 9<"$supply/plugins"
+  fi
+  exec "$client" "$@"
+}
+
+# 24.05 and the like are compared as numbers: a controller understands clients that are older than itself, not newer ones.
+warn_of_skew() {
+  # The commands want a configuration even for this, and would fetch the controller's.
+  version=$(SLURM_CONF=$here/../live/version.conf run --version 2>/dev/null)
+  version=${version##* }
+  case $version in [0-9][0-9].[0-9][0-9].*) ;; *) return ;; esac
+  ours=$(release "$version") theirs=$(release "$controller")
+  if [ "$ours" -gt "$theirs" ]; then
+    echo "$name: this client is Slurm $version, newer than the controller ($controller), which may not understand it." >&2
+  elif [ $((theirs - ours)) -gt 200 ]; then
+    echo "$name: this client is Slurm $version, which the controller ($controller) may be too new for." >&2
+  fi
+}
+release() {
+  digits=$(echo "$1" | cut -c 1,2,4,5)
+  echo $((1$digits))  # no number that begins with a zero, which would be octal
+}
+
+unset SLURM_CONF  # of the image: the session's cluster is the one that SLURM_CONF_SERVER names
+case $controller in [0-9][0-9].[0-9][0-9].*) warn_of_skew ;; esac
+export SLURM_JWT="$token"
+run "$@"
