@@ -11,7 +11,7 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 
 from django.contrib.auth.decorators import login_required
-from django.db.models import OuterRef, QuerySet
+from django.db.models import Case, OuterRef, QuerySet, When
 from django.http import Http404, HttpRequest, HttpResponse
 
 from compute.errors import Forbidden
@@ -44,6 +44,13 @@ def membership_of(user: Any, workspace: Workspace | str, *, lock: bool = False) 
     if membership is None:
         raise Http404("No such workspace.")
     return membership
+
+
+def usual_membership(request: Any) -> Membership | None:
+    """Of the workspace that the user looked at last, else of the first by name; None for a member of nothing. One query."""
+    looked_at = Case(When(workspace__name=request.session.get(LAST_WORKSPACE, ""), then=0), default=1)
+    mine = Membership.objects.select_related("workspace__cluster", "workspace__default_pool", "user").filter(user=request.user)
+    return mine.order_by(looked_at, "workspace__display_name").first()
 
 
 def has_role(membership: Membership, role: Role) -> bool:
@@ -96,16 +103,14 @@ def workspace_view(
 
 
 def account_view(view: Callable[Concatenate[Any, P], HttpResponse]) -> Callable[..., HttpResponse]:
-    """A view of what is the user's own, in no workspace: signed in. The frame shows the workspace that was last looked at."""
+    """A view of what is the user's own, in no workspace: signed in. The frame shows the user's usual workspace."""
 
     @login_required
     @wraps(view)
     def wrapped(request: Any, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
-        try:
-            request.membership = membership_of(request.user, request.session.get(LAST_WORKSPACE, ""))
-            request.workspace = request.membership.workspace
-        except Http404:
-            pass  # a member of nothing, or not any more: the frame does without
+        membership = usual_membership(request)
+        if membership is not None:  # else the frame does without
+            request.membership, request.workspace = membership, membership.workspace
         return view(request, *args, **kwargs)
 
     return wrapped

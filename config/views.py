@@ -16,8 +16,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from prometheus_client.exposition import choose_encoder
 
-from compute.access import LAST_WORKSPACE
-from compute.models import Workspace
+from compute.access import usual_membership
 from config import readiness
 from config.demo_accounts import DEMO_ACCOUNTS
 from sessions import heartbeat
@@ -28,11 +27,8 @@ from sessions.metrics import registry
 @login_required
 def home(request: HttpRequest) -> HttpResponse:
     """To the sessions of the workspace that was last looked at, else of the first one by name."""
-    names = list(Workspace.objects.visible_to(request.user).values_list("name", flat=True))  # type: ignore[arg-type]
-    if not names:
-        return render(request, "home.html")
-    last = request.session.get(LAST_WORKSPACE)
-    return redirect("sessions:list", last if last in names else names[0])
+    membership = usual_membership(request)
+    return redirect("sessions:list", membership.workspace.name) if membership else render(request, "home.html")
 
 
 class SignIn(LoginView):

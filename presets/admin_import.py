@@ -8,7 +8,6 @@ from typing import Any
 from cryptography.fernet import InvalidToken
 from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
 from django.core.files.uploadedfile import UploadedFile
 from django.core.validators import RegexValidator
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -19,7 +18,7 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 
 from compute.errors import Problem, Refused
 from presets import ides
-from presets.exchange import MAX_BYTES, PERMISSIONS, Options, Plan, Source, apply, preview
+from presets.exchange import MAX_BYTES, Options, Plan, Source, apply, preview, require_importer
 from presets.models import Preset
 from storage.encryption import fernet
 
@@ -70,8 +69,7 @@ class ImportMixin(admin.ModelAdmin):
     @method_decorator((sensitive_post_parameters(), sensitive_variables()))
     def import_view(self, request: HttpRequest) -> HttpResponse:
         """GET: the upload form. POST with a file: its preview. POST with a sealed preview: apply it, after all checks again."""
-        if not request.user.has_perms(PERMISSIONS):
-            raise PermissionDenied
+        require_importer(request.user)
         if request.method == "POST" and "sealed" in request.POST:
             return self._apply(request, request.POST["sealed"])
         form = UploadForm(request.POST, request.FILES) if request.method == "POST" else UploadForm()

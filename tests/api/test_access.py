@@ -66,7 +66,7 @@ webhooks_create         admin                404   403   403   201   403
 webhooks_get            admin                404   403   403   200   403
 webhooks_change         admin                404   403   403   200   403
 webhooks_delete         admin                404   403   403   204   403
-webhooks_renew   admin                404   403   403   200   403
+webhooks_renew          admin                404   403   403   200   403
 webhooks_test           admin                404   403   403   202   403
 deliveries_list         admin                404   403   403   200   403
 deliveries_get          admin                404   403   403   200   403
