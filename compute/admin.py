@@ -1,4 +1,4 @@
-"""Clusters, workspaces, compute pools and Slurm clusters, and the look of the admin as a whole."""
+"""Clusters, workspaces and compute pools, and the look of the admin as a whole. Slurm clusters are in ``admin_slurm``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.decorators import login_required
-from django.core.exceptions import ValidationError
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 
@@ -15,7 +14,7 @@ from compute import admin_tokens as _registers_tokens  # noqa: F401
 from compute import clusters
 from compute.admin_base import CatalogAdmin, CatalogForm, CatalogFormSet
 from compute.admin_usage import Use
-from compute.models import Cluster, ComputePool, Membership, SlurmCluster, Workspace
+from compute.models import Cluster, ComputePool, Membership, Workspace
 
 admin.site.site_header = "Slipway"
 admin.site.site_title = "Slipway admin"
@@ -155,22 +154,3 @@ class ComputePoolAdmin(CatalogAdmin):
         if db_field.name in ("node_selector", "tolerations"):
             kwargs["widget"] = forms.Textarea(attrs={"rows": 3, "class": "mono", "spellcheck": "false"})
         return super().formfield_for_dbfield(db_field, request, **kwargs)
-
-
-class SlurmClusterForm(CatalogForm):
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or {}
-        if cleaned.get("enabled") and "workspaces" in cleaned and not cleaned["workspaces"]:
-            raise ValidationError({"workspaces": "Choose the workspaces that it serves: nobody sees it otherwise."})
-        return cleaned
-
-
-@admin.register(SlurmCluster)
-class SlurmClusterAdmin(CatalogAdmin):
-    form = SlurmClusterForm
-    list_display = ("display_name", "name", "controllers", "enabled", "used_by")
-    list_filter = ("enabled",)
-    search_fields = ("name", "display_name")
-    filter_horizontal = ("workspaces",)
-    fields = (("display_name", "name"), "controllers", "enabled", "workspaces", "used_by_names")
-    uses = (SESSIONS,)

@@ -68,6 +68,7 @@ class SlurmCluster(models.Model):
 
     class Meta:
         ordering = ("display_name",)
+        verbose_name = "Slurm cluster"
         constraints = [
             models.CheckConstraint(condition=Q(token_minutes__range=TOKEN_MINUTES), name="slurmcluster_token_minutes"),
             models.CheckConstraint(condition=Q(user_mapping__in=UserMapping.values), name="slurmcluster_user_mapping_known"),

@@ -20,12 +20,11 @@ from django_q.tasks import async_task
 from compute.access import may_own
 from compute.models import SlurmCluster
 from compute.slurm import NoIdentity, identity_of, mint
-from compute.slurm_causes import AWAY, SlurmError, no_key, unreadable_key
+from compute.slurm_causes import AWAY, SlurmError
 from compute.slurm_client import Client, answering
 from sessions.models import Desired, Phase, Session, SessionQuerySet
 from sessions.slurm_models import SlurmSight, SlurmState
-from storage.encryption import UndecryptableValue
-from storage.slurm_keys import key_of
+from storage.slurm_keys import signing_key
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +116,7 @@ def _ask(cluster: SlurmCluster, users: list[User]) -> bool:
     until = time.monotonic() + PATIENCE
     waiting = iter(users)
     try:
-        key = _key(cluster)
+        key = signing_key(cluster)
         controllers = answering(cluster.controllers)
         for user in waiting:
             _ask_for(cluster, user, key, controllers)
@@ -130,16 +129,6 @@ def _ask(cluster: SlurmCluster, users: list[User]) -> bool:
         return False
     _reached(cluster, True)
     return next(waiting, None) is not None
-
-
-def _key(cluster: SlurmCluster) -> bytes:
-    try:
-        key = key_of(cluster)
-    except UndecryptableValue:
-        raise unreadable_key() from None
-    if key is None:
-        raise no_key()
-    return key
 
 
 @sensitive_variables()

@@ -15,6 +15,7 @@ from compute.admin import WorkspaceAdmin
 from compute.admin_base import CatalogForm, CatalogFormSet, ReadOnlyMixin
 from compute.admin_usage import Use, UsedByMixin
 from compute.models import Workspace
+from storage import admin_slurm  # noqa: F401 (Django looks for pages of the admin here)
 from storage.models import Secret, SecretsBundle, Volume
 
 MAX_SECRET = 32 * 1024

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,8 @@ def test_an_unused_workspace_goes_with_its_bundle(admin: Client, cast: Cast) -> 
 
 def test_a_slurm_cluster_names_its_controllers_and_serves_someone(admin: Client, workspace: Workspace) -> None:
     page = Page(admin, "compute_slurmcluster")
-    whole = {"name": "hpc", "display_name": "HPC", "controllers": "slurm.example.com:6817", "enabled": "on"}
+    key = base64.b64encode(bytes(32)).decode()
+    whole = {"name": "hpc", "display_name": "HPC", "controllers": "slurm.example.com:6817", "enabled": "on", "key_text": key}
     assert errors(page.send(whole)).keys() == {"workspaces"}
     assert errors(page.send({**whole, "controllers": "no port", "workspaces": [str(workspace.pk)]})).keys() == {"controllers"}
     assert errors(page.send({**whole, "workspaces": [str(workspace.pk)]})) == {}

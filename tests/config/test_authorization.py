@@ -21,7 +21,7 @@ from django_q.models import Failure
 from simple_history.utils import get_history_manager_for_model
 
 from compute.errors import Refused
-from compute.models import Workspace
+from compute.models import SlurmAccount, SlurmCluster, Workspace
 from presets.models import Preset
 from sessions import services
 from sessions.models import Session
@@ -272,6 +272,7 @@ def test_staff_are_outsiders_where_they_are_no_members(world: World) -> None:
 
 
 def a_row_of_every_model(world: World) -> None:
+    SlurmAccount.objects.create(slurm_cluster=SlurmCluster.objects.get(), user=world.staff, slurm_user="ada", uid=2001, gid=2001)
     Group.objects.create(name="curators")
     Failure.objects.create(success=False, id="f", name="f", func="sessions.tasks.reconcile", started=timezone.now(), stopped=timezone.now())
     AccessAttempt.objects.create(username="mallory", failures_since_start=1)
