@@ -6,13 +6,14 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Sequence
 from datetime import datetime
 
 from django.utils import timezone
 
 from compute.clusters import driver_for
 from compute.clusters.base import ClusterError, Health
-from compute.models import Cluster
+from compute.models import Cluster, Workspace
 from compute.workload import Observation
 from sessions.cluster_reports import Checkup
 
@@ -25,7 +26,8 @@ CHECK_AGAIN = 10.0  # after it did not answer
 
 class ClusterWatch(threading.Thread):
     """Follows one cluster's watch until it is retired. ``unreachable_since`` and ``problem`` tell whether it can, ``heard``
-    (monotonic) when it last did. ``checkup`` is what the cluster last said of itself, None before it has."""
+    (monotonic) when it last did. ``checkup`` is what the cluster last said of itself, None before it has; ``namespaces`` are
+    those that it is asked about."""
 
     def __init__(self, cluster: Cluster, inbox: queue.Queue[tuple[int, Observation]], stop: threading.Event) -> None:
         super().__init__(name=f"watch-{cluster.name}", daemon=True)
@@ -34,6 +36,7 @@ class ClusterWatch(threading.Thread):
         self.problem = ""
         self.heard = time.monotonic()
         self.checkup: Checkup | None = None
+        self.know_namespaces()
         self.retired = False  # its cluster is gone, or is reached in another way now
 
     def is_set(self) -> bool:
@@ -43,6 +46,11 @@ class ClusterWatch(threading.Thread):
     def wait(self, timeout: float | None = None) -> bool:
         self.stop.wait(timeout)
         return self.is_set()
+
+    def know_namespaces(self) -> None:
+        """Those of the cluster's workspaces by now. One query."""
+        found = Workspace.objects.filter(cluster=self.cluster.pk).order_by("namespace")
+        self.namespaces = list(found.values_list("namespace", flat=True))
 
     def follows(self, cluster: Cluster) -> bool:
         """Whether it is alive and reaches the cluster as the row says now."""
@@ -72,14 +80,14 @@ class ClusterWatch(threading.Thread):
         """Ask how the cluster is, again and again. With the controller's account, which is the worker's too: what is missing of
         its rights would fail sessions."""
         while not self.is_set():
-            health = _health(self.cluster)
+            health = _health(self.cluster, self.namespaces)
             self.checkup = Checkup(health, timezone.now())
             self.wait(CHECK_EVERY if health.version else CHECK_AGAIN)
 
 
-def _health(cluster: Cluster) -> Health:
+def _health(cluster: Cluster, namespaces: Sequence[str]) -> Health:
     try:
-        return driver_for(cluster).health()
+        return driver_for(cluster).health(namespaces)
     except ClusterError as error:
         return Health(ok=False, problems=(str(error),))
     except Exception:

@@ -327,6 +327,8 @@ class Controller:
             self.resync()
         if now >= self.next_housekeeping:
             self.next_housekeeping = now + HOUSEKEEPING
+            for watch in self.watches.values():
+                watch.know_namespaces()
             services.pause_abandoned()
             drafts.purge_old()
             gateway.purge_expired()

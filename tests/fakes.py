@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from compute.clusters.base import Capacity, ClusterError, Event, Health, Outdated, Stop
+from compute.clusters.base import ClusterError, Event, Health, Outdated, Stop
 from compute.workload import Account, Claim, Namespace, Observation, Workload
 
 
@@ -20,6 +20,7 @@ class FakeDriver:
         self.claims: dict[tuple[str, str], Claim] = {}
         self.deleted_claims: list[tuple[str, str]] = []
         self.observations: dict[tuple[str, str], Observation] = {}
+        self.asked_in: list[str] = []  # the namespaces of the last health
         self.generations: dict[str, int] = {}
         self.error: ClusterError | Exception | None = None
         self.unsupported: dict[str, str] = {}
@@ -98,9 +99,7 @@ class FakeDriver:
         self.claims.pop((namespace, name), None)
         self.deleted_claims.append((namespace, name))
 
-    def capacity(self) -> Capacity | None:
-        return None
-
-    def health(self) -> Health:
+    def health(self, namespaces: Sequence[str] = ()) -> Health:
         self._fail()
+        self.asked_in = list(namespaces)
         return self.told_health

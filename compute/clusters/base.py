@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -42,15 +42,6 @@ class Health:
     version: str = ""
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Capacity:
-    """What the cluster has in all: ``cpu`` in cores, ``memory`` in bytes, ``gpus`` by resource name."""
-
-    cpu: float
-    memory: int
-    gpus: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -127,11 +118,9 @@ class Driver(Protocol):
     def delete_claim(self, namespace: str, name: str) -> None:
         """Delete a claim, and its data, for good; the data may take longer. Only ``storage.services`` calls this."""
 
-    def capacity(self) -> Capacity | None:
-        """What the cluster has in all, or None when it cannot tell."""
-
-    def health(self) -> Health:
-        """Whether the cluster can be used now, with a sentence per problem."""
+    def health(self, namespaces: Sequence[str] = ()) -> Health:
+        """Whether the cluster can be used now, with a sentence per problem. ``namespaces`` are those of its workspaces, where
+        rights count as well that it doesn't give everywhere."""
 
 
 class Stop(Protocol):

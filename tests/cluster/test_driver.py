@@ -360,11 +360,6 @@ def test_health_names_each_missing_right(driver: KubernetesDriver) -> None:
     assert "Slipway lacks the right to create, patch and delete secrets." in nobody.problems
 
 
-def test_capacity_is_the_sum_of_the_nodes(driver: KubernetesDriver) -> None:
-    capacity = driver.capacity()
-    assert capacity is not None and capacity.cpu > 0 and capacity.memory > 2**30
-
-
 def secret_of(connection: Connection, wanted: Workload) -> dict[str, str]:
     data = connection.call("GET", f"/api/v1/namespaces/{wanted.namespace}/secrets/{wanted.name}")["data"]
     return {key: b64decode(value).decode() for key, value in data.items()}

@@ -177,5 +177,4 @@ def test_sockets_are_short_and_reachable_by_the_gateway(machine: Machine, tmp_pa
     assert layout.reachable(session.run)
     assert session.socket.stat().st_mode & 0o666 == 0o666
     assert len(str(layout.run_folder(tmp_path / ("x" * 200)) / ("i" * 16) / "ide.sock")) <= layout.SOCKET_PATH_MAX
-    assert machine.driver.capacity().cpu >= 1  # type: ignore[union-attr]
     assert machine.driver.health().ok

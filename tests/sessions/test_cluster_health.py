@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from compute import clusters
 from compute.clusters.base import ClusterError, Health
-from compute.models import Cluster
+from compute.models import Cluster, Workspace
 from sessions import cluster_health, cluster_reports, cluster_watch
 from sessions.cluster_reports import Checkup
 from sessions.cluster_watch import ClusterWatch
@@ -215,7 +215,7 @@ def test_a_check_that_hangs_does_not_hold_up_the_watch(drivers: dict[str, FakeDr
     go_on, east = threading.Event(), FakeDriver("east")
     drivers["east"] = east
 
-    def hang() -> Health:
+    def hang(*_: Any) -> Health:
         go_on.wait(30)
         return Health(ok=True, version="late")
 
@@ -275,3 +275,15 @@ def test_a_cluster_that_was_deleted_meanwhile_is_no_error() -> None:
     pk = row.pk
     row.delete()
     assert not cluster_reports.record(pk, **FINE)
+
+
+def test_a_cluster_is_asked_about_its_rights_in_the_namespaces_of_its_workspaces(drivers: dict[str, FakeDriver]) -> None:
+    east, west = cluster("east"), cluster("west")
+    for number, row in enumerate((east, west, east)):
+        Workspace.objects.create(name=f"w{number}", display_name=f"W{number}", cluster=row, namespace=f"team-{number}")
+    watch = ClusterWatch(east, queue.Queue(), threading.Event())
+    cluster_watch._health(east, watch.namespaces)
+    assert drivers["east"].asked_in == ["team-0", "team-2"]
+    Workspace.objects.filter(cluster=west).update(cluster=east)
+    watch.know_namespaces()
+    assert watch.namespaces == ["team-0", "team-1", "team-2"]

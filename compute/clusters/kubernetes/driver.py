@@ -9,11 +9,11 @@ fenced by such a mark alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from compute.clusters.base import Capacity, ClusterError, Driver, Event, Health, Outdated, Stop
+from compute.clusters.base import ClusterError, Driver, Event, Health, Outdated, Stop
 from compute.clusters.kubernetes import health, labels, logs, objects
 from compute.clusters.kubernetes.client import MERGE, METADATA, ApiError, Connection
 from compute.clusters.kubernetes.guards import Guards
@@ -136,11 +136,8 @@ class KubernetesDriver:
     def events(self, namespace: str, name: str) -> list[Event]:
         return logs.events(self.connection, namespace, name)
 
-    def capacity(self) -> Capacity | None:
-        return health.capacity(self.connection)
-
-    def health(self) -> Health:
-        return health.health(self.connection)
+    def health(self, namespaces: Sequence[str] = ()) -> Health:
+        return health.health(self.connection, namespaces)
 
     # How it is written
 

@@ -6,14 +6,14 @@ import os
 import pwd
 import signal
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compute.clusters.base import Capacity, ClusterError, Driver, Event, Health, Outdated, Stop
+from compute.clusters.base import ClusterError, Driver, Event, Health, Outdated, Stop
 from compute.clusters.local import detach, health, layout, recipes, sweep, tools
 from compute.clusters.local.images import BuildFailed, Image
 from compute.clusters.local.layout import Session
@@ -281,10 +281,7 @@ class LocalDriver:
             raise ClusterError("OneUser", message, retryable=False)
         return account
 
-    def capacity(self) -> Capacity | None:
-        return health.capacity()
-
-    def health(self) -> Health:
+    def health(self, namespaces: Sequence[str] = ()) -> Health:
         return health.check(self.root, self.account, self.isolate)
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from compute.clusters.base import Capacity, ClusterError, Health
+from compute.clusters.base import ClusterError, Health
 from compute.clusters.local import detach, layout
 from compute.clusters.local.builder import find_python
 from compute.clusters.local.sandbox import Account
@@ -77,8 +77,3 @@ def _why_not_isolated(root: Path) -> str:
         detach.command("sandbox", str(root / "tmp")), cwd="/", env=detach.environment(), capture_output=True, text=True, timeout=20
     )
     return tried.stdout if tried.returncode == 0 else "trying it failed"
-
-
-def capacity() -> Capacity:
-    """What this process may use of the machine's CPUs, and all of its memory."""
-    return Capacity(cpu=float(len(os.sched_getaffinity(0))), memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
