@@ -33,7 +33,7 @@ from sessions import cluster_reports, drafts, gateway, idle, launch_times, pace,
 from sessions.api import idempotency
 from sessions.cluster_watch import ClusterWatch
 from sessions.lease import Lease
-from sessions.models import Activity, Desired, Phase, Session
+from sessions.models import MOVING, Activity, Desired, Phase, Session
 from sessions.status import UNREACHABLE_AFTER, View, derive, intent_of
 from sessions.status_rows import News, changes, write
 from sessions.webhooks import delivery
@@ -84,12 +84,14 @@ class Controller:
         self.seen: dict[str, Observation] = {}
         self.where: dict[str, int] = {}  # the cluster of each workload that was seen
         self.orphans: set[str] = set()
+        self.moving: set[str] = set()  # sessions that were last seen on their way: only for the pace
         self.workspaces: dict[int, Workspace] = {}
         self.asked: dict[str, float] = {}
         self.silent: set[int] = set()  # clusters that do not answer
         self.away: set[int] = set()  # those of them whose sessions are told that they are Unknown
         self.untold: list[int] = []  # sessions of clusters that went away or came back
         self.deleted: deque[tuple[float, int, str, str]] = deque()  # when to remove again: cluster, namespace and host
+        self.ended = launch_times.Ended()
         # Monotonic times: a clock that is set back must not put these off.
         now = self.started = time.monotonic()
         self.started_at = timezone.now()
@@ -111,19 +113,21 @@ class Controller:
         finally:
             for watch in self.watches.values():
                 watch.retired = True
+            with suppress(DatabaseError):
+                self.ended.count()
 
     def round(self) -> None:
         """Everything once: what the clusters said, what users asked for, and what is due."""
         hosts = self.read_inbox()
         now = time.monotonic()
         if hosts:
-            began = time.thread_time()
             rows = list(Session.objects.filter(host__in=hosts).for_status())
             self.report_orphans(hosts - {row.host for row in rows})
             self.update(rows)
-            self.next_round = pace.put_off(self.next_round, pace.cost(began))
+            self.next_round = pace.gather(len(self.moving))
         self.look(hosts)
         self.follow_outages()
+        self.ended.count_if_due()
         if now >= self.next_due:
             self.next_due = now + DUE_EVERY
             tasks.queue_due()
@@ -138,7 +142,7 @@ class Controller:
         if now >= self.next_look:
             began = time.thread_time()
             self.update(sessions.unsettled().for_status())
-            self.next_look = max(pace.after(pace.cost(began), pace.LOOK), now + LOOK_EVERY)
+            self.next_look = max(pace.next_look(pace.cost(began)), now + LOOK_EVERY)
         elif now >= self.next_glance:
             if restated := list(Session.objects.restated().order_by().values_list("pk", flat=True)):
                 self.update(sessions.filter(pk__in=restated).for_status())
@@ -147,8 +151,8 @@ class Controller:
         self.next_glance = time.monotonic() + TICK
 
     def read_inbox(self) -> set[str]:
-        """The workloads of which there is news. Waits for some for up to a tick, and then gathers more for as long as the last
-        round's cost asks for; of each workload only the newest counts."""
+        """The workloads of which there is news. Waits for some for up to a tick, and then gathers more until the next round is
+        due; of each workload only the newest counts."""
         hosts: set[str] = set()
         try:
             item = self.inbox.get(timeout=TICK)
@@ -186,12 +190,9 @@ class Controller:
                         raise
                     except Exception:
                         log.exception("Deriving the status of %s failed", row.host)
-            written = write(news)
-            for one in written:
-                if one.told:
-                    with log_context.bound(session=one.session.host):
-                        log.info("%s is %s (%s)", one.session.host, one.status.phase, one.status.reason)
-            launch_times.count((one.session, one.status.phase, one.phase_since) for one in written if one.settled)
+            for one in write(news):
+                if one.settled:
+                    self.ended.add(one.session, one.status.phase, one.phase_since)
             for session_id in reapply:
                 tasks.queue(session_id)
 
@@ -205,6 +206,7 @@ class Controller:
     def update_one(self, session: Session, news: list[News], reapply: list[int]) -> None:
         view = self.view(session)
         status = derive(view)
+        (self.moving.add if status.phase in MOVING else self.moving.discard)(session.host)
         if status.gone:
             self.forget(session)
             return
@@ -258,6 +260,7 @@ class Controller:
         self.seen.pop(session.host, None)
         self.asked.pop(session.host, None)
         self.where.pop(session.host, None)
+        self.moving.discard(session.host)
         self.deleted.append((time.monotonic() + LATE, session.workspace.cluster_id, session.workspace.namespace, session.host))
         log.info("%s is deleted", session.host)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 
 from sessions import tallies
 from sessions.models import Desired, Phase, Session
+
+COUNT_EVERY = 1.0  # seconds
 
 
 def settled(session: Session, phase: str) -> dict[str, int]:
@@ -16,8 +19,29 @@ def settled(session: Session, phase: str) -> dict[str, int]:
     return {"settled_revision": session.revision} if has_ended and session.settled_revision < session.revision else {}
 
 
-def count(ended: Iterable[tuple[Session, str, datetime]]) -> None:
-    """Count launches that have just settled: session, phase and when. A few UPDATEs per cluster, none without any."""
+class Ended:
+    """Launches that have just settled, gathered for a second: each count is many small UPDATEs. What a controller that is
+    killed has not counted yet is missing in the metrics for good."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Session, str, datetime]] = []
+        self.due = 0.0  # monotonic
+
+    def add(self, session: Session, phase: str, at: datetime) -> None:
+        self.waiting.append((session, phase, at))
+
+    def count_if_due(self) -> None:
+        if self.waiting and time.monotonic() >= self.due:
+            self.count()
+
+    def count(self) -> None:
+        """A few UPDATEs per cluster, none without any."""
+        self.due = time.monotonic() + COUNT_EVERY
+        ended, self.waiting = self.waiting, []
+        _count(ended)
+
+
+def _count(ended: Iterable[tuple[Session, str, datetime]]) -> None:
     results: Counter[tuple[str, str]] = Counter()
     applied: dict[str, list[float]] = defaultdict(list)
     running: dict[str, list[float]] = defaultdict(list)

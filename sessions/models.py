@@ -53,6 +53,15 @@ def new_token() -> str:
     return secrets.token_urlsafe(32)
 
 
+# Fields that a status is derived from, compared with, and told with.
+STATUS_NEEDS = (
+    *("workspace", "name", "host", "desired", "generation", "requested_at", "revision"),
+    *("applied_generation", "applied_at", "reached_at", "apply_reason", "apply_message", "apply_final", "error_generation"),
+    *("phase", "reason", "message", "steps", "warnings", "endpoint", "node", "log_tail", "restarts"),
+    *("observed_revision", "phase_since", "running_since", "status_generation", "settled_revision"),
+)
+
+
 class SessionQuerySet(models.QuerySet["Session"]):
     def in_workspace(self, workspace: Workspace) -> SessionQuerySet:
         return self.filter(workspace=workspace)
@@ -70,7 +79,7 @@ class SessionQuerySet(models.QuerySet["Session"]):
     def for_status(self) -> SessionQuerySet:
         """What the controller reads, without what is encrypted: a key that is missing must not stop it. The workspaces, of which
         there are few, come from itself."""
-        return self.order_by().defer("env", "snapshot", "ide_token")
+        return self.order_by().only(*STATUS_NEEDS)
 
     def unsettled(self) -> SessionQuerySet:
         """Sessions whose status may change without a word from the cluster: they move, or were asked for something new.

@@ -1,4 +1,4 @@
-"""How much of a core the controller's loop may take: what comes thick and fast is gathered, and costs less together.
+"""How often the controller's loop goes round: what comes thick and fast is gathered, and costs less together.
 
 What something cost is told in CPU seconds, so that a busy machine or a slow database does not count as work of its own.
 """
@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import time
 
-# Shares of a core, at most.
-GATHER = 0.1  # for what the clusters say
-LOOK = 0.05  # for what may have changed without a word
-LONGEST_WAIT = 1.0  # seconds that either is put off for it
-REST = 1.0  # seconds of rest that count: one launch alone waits for nothing
+PER_SESSION = 0.01  # seconds that news is gathered for each further session that moves
+LONGEST_WAIT = 0.5
+LOOK = 0.02  # share of a core, at most, for what may have changed without a word: seldom anything
+LONGEST_LOOK = 3.0  # seconds that a look is put off for it
+
+
+def gather(moving: int) -> float:
+    """When (monotonic) news is to be taken again while so many sessions move: one launch alone waits for nothing."""
+    return time.monotonic() + min(PER_SESSION * max(0, moving - 1), LONGEST_WAIT)
 
 
 def cost(began: float) -> float:
@@ -19,12 +23,6 @@ def cost(began: float) -> float:
     return time.thread_time() - began
 
 
-def after(spent: float, share: float) -> float:
-    """When (monotonic) to do again what has just cost that much, so that it takes at most that share; but soon."""
-    return time.monotonic() + min(spent / share, LONGEST_WAIT)
-
-
-def put_off(due: float, spent: float) -> float:
-    """When the next round is due after one that was due then and cost that much: many take their share, a few don't wait."""
-    now = time.monotonic()
-    return min(max(due, now - REST) + spent / GATHER, now + LONGEST_WAIT)
+def next_look(spent: float) -> float:
+    """When (monotonic) to look again after a look that has cost that much."""
+    return time.monotonic() + min(spent / LOOK, LONGEST_LOOK)

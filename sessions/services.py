@@ -85,6 +85,7 @@ def _create(user: Any, workspace: Workspace, spec: SpecInput, checked: Checked) 
         price_per_hour=checked.price_per_hour,
         reason="Queued",
         message="Waiting for its turn to be sent to the cluster.",
+        status_generation=1,  # this is what the controller would say of it
     )
     home_path = checked.preset.ide_definition.home_path
     mounts = [SessionVolume(session=session, volume=home, mount_path=home_path, is_home=True)]

@@ -40,8 +40,7 @@ def rounds(controller: Controller, cluster: Cluster, driver: FakeDriver, monkeyp
     """Feed the controller what the fake cluster says now, and let it go round once; watch threads stay out of it."""
     monkeypatch.setattr(controller, "follow_clusters", lambda: None)
     monkeypatch.setattr("sessions.controller.TICK", 0.001)
-    for share in ("GATHER", "LOOK"):
-        monkeypatch.setattr(f"sessions.pace.{share}", 1.0)  # no round is put off
+    monkeypatch.setattr("sessions.pace.LOOK", 1.0)  # no look is put off
     monkeypatch.setattr("sessions.controller.LOOK_EVERY", 0.0)
 
     def go() -> None:
@@ -415,24 +414,33 @@ def test_a_pause_that_comes_while_a_status_is_derived_is_not_written_over(
     monkeypatch.setattr("sessions.controller.derive", paused_meanwhile)
     rounds()
     session.refresh_from_db()
-    assert (session.generation, session.status_generation, session.phase) == (2, 0, Phase.PENDING)
+    assert (session.generation, session.status_generation, session.phase) == (2, 1, Phase.PENDING)
     assert not Activity.objects.filter(verb="phase", phase=Phase.RUNNING).exists()
 
 
 def test_what_has_just_been_dear_is_put_off_to_keep_its_share_of_the_time_but_not_for_long() -> None:
     now = time.monotonic()
-    assert pace.after(0.1, share=0.25) - now == pytest.approx(0.4, abs=0.3)
-    assert pace.after(10, share=0.25) - now == pytest.approx(pace.LONGEST_WAIT, abs=0.5)
+    assert pace.next_look(0.01) - now == pytest.approx(0.01 / pace.LOOK, abs=0.3)
+    assert pace.next_look(10) - now == pytest.approx(pace.LONGEST_LOOK, abs=0.5)
 
 
-def test_one_launch_alone_waits_for_nothing_but_many_are_gathered() -> None:
-    due = 0.0
-    for _ in range(5):
-        due = pace.put_off(due, spent=0.01)
-        assert due < time.monotonic()
-    for _ in range(20):
-        due = pace.put_off(due, spent=0.01)
-    assert 0.2 < due - time.monotonic() <= pace.LONGEST_WAIT
+def test_one_launch_alone_waits_for_nothing_but_many_are_gathered(
+    launch: Launch, reconciled: Any, observe: Any, rounds: Any, controller: Controller
+) -> None:
+    session = reconciled(launch())
+    observe(session)
+    rounds()
+    assert controller.next_round <= time.monotonic()
+    others = [reconciled(launch(name=f"s-{number}")) for number in range(20)]
+    for other in others:
+        observe(other)
+    rounds()
+    assert controller.next_round - time.monotonic() > 0.1
+    assert pace.gather(10_000) - time.monotonic() <= pace.LONGEST_WAIT
+    for other in [session, *others]:
+        observe(other, ready=True, endpoint="unix:/run/s")
+    rounds()
+    assert not controller.moving
 
 
 def test_news_is_gathered_until_the_next_round_is_due(controller: Controller, cluster: Cluster, observe: Any, launch: Launch) -> None:

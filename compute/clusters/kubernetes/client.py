@@ -113,11 +113,9 @@ class Connection:
             if error.status != 404:
                 raise
 
-    def pages(self, path: str, selector: str = "") -> Iterator[Json]:
+    def pages(self, path: str, selector: str = "", fields: str = "") -> Iterator[Json]:
         """A list, page by page; each has ``items`` and the list's ``metadata``, the last one's version is that of the whole."""
-        query: dict[str, str | int | bool] = {"limit": PAGE}
-        if selector:
-            query["labelSelector"] = selector
+        query: dict[str, str | int | bool] = {"limit": PAGE, **selection(selector, fields)}
         while True:
             page = self.call("GET", path, query=query)
             yield page
@@ -212,6 +210,11 @@ def _headers(configuration: Configuration, accept: str, content_type: str) -> di
     for auth in dict[str, Any](configuration.auth_settings()).values():  # reads the token file again when it is due
         headers[auth["key"]] = auth["value"]
     return headers
+
+
+def selection(labels: str, fields: str) -> dict[str, str]:
+    """The parts of a query that choose objects by label selector and field selector."""
+    return {name: text for name, text in (("labelSelector", labels), ("fieldSelector", fields)) if text}
 
 
 def _text(value: str | int | bool) -> str:

@@ -24,6 +24,8 @@ EXPLAINED = {
     "StatefulSet": {"FailedCreate", "SuccessfulCreate"},
     "PersistentVolumeClaim": {"ProvisioningFailed", "FailedBinding"},
 }
+# What comes most often of the rest. The cluster is asked to leave it out: most of a launch's events are of these.
+UNEXPLAINING = ("Scheduled", "FailedScheduling", "Created", "Started", "Killing", "BackOff", "Unhealthy", "ExternalProvisioning")
 LONGEST_MESSAGE = 600
 
 

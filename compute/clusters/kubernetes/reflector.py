@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from compute.clusters.base import ClusterError, Stop
-from compute.clusters.kubernetes.client import ApiError, Connection
+from compute.clusters.kubernetes.client import ApiError, Connection, selection
 from compute.clusters.kubernetes.records import Event, Key
 
 # A connection that died silently is noticed when a watch that the server should have ended long ago is still open.
@@ -44,7 +44,8 @@ class Kind(Generic[R]):
     name: str
     path: str
     trim: Callable[[dict[str, Any], R | None], R | None]
-    selector: str = ""
+    selector: str = ""  # of labels
+    fields: str = ""  # a selector, too
 
 
 class Reflector(Generic[R]):
@@ -107,7 +108,7 @@ class Reflector(Generic[R]):
         """Replace the store by what the cluster holds now, page by page; all or nothing."""
         found: dict[Key, R] = {}
         version = ""
-        for page in self.connection.pages(self.kind.path, self.kind.selector):
+        for page in self.connection.pages(self.kind.path, self.kind.selector, self.kind.fields):
             for raw in page.get("items") or ():
                 self._keep(found, raw)
             version = page["metadata"]["resourceVersion"]
@@ -130,9 +131,8 @@ class Reflector(Generic[R]):
             "allowWatchBookmarks": True,
             "resourceVersion": self.version,
             "timeoutSeconds": seconds,
+            **selection(self.kind.selector, self.kind.fields),
         }
-        if self.kind.selector:
-            query["labelSelector"] = self.kind.selector
         began, heard = time.monotonic(), False
         events = self.connection.stream(self.kind.path, query=query, timeout=(3, seconds + self.grace_seconds))
         for event in events:

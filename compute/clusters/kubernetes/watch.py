@@ -24,12 +24,14 @@ SILENCE = 6.0  # seconds without an answer that make a cluster unreachable
 HEARTBEAT = 1.0  # how often "nothing new" is said
 LOOK_AGAIN = 2.0  # time alone can change what is true of a session that is not settled
 SAY_AGAIN = 6.0  # an unsettled session is told again, even when nothing about it has changed
+GATHER = 0.005  # seconds that changes are gathered for each further session that isn't settled: a launch makes a dozen
+LONGEST_GATHER = 0.25
 TELL_DRIFT = 10.0  # seconds for which one drift is told; if nobody could mend it by then, it isn't told again
 
 STATEFULSETS = Kind("statefulsets", "/apis/apps/v1/statefulsets", records.statefulset, labels.SELECTOR)
 PODS = Kind("pods", "/api/v1/pods", records.pod, labels.SELECTOR)
 CLAIMS = Kind("persistentvolumeclaims", "/api/v1/persistentvolumeclaims", records.pvc, labels.SELECTOR)
-EVENTS = Kind("events", "/api/v1/events", records.event)
+EVENTS = Kind("events", "/api/v1/events", records.event, fields=",".join(f"reason!={one}" for one in records.UNEXPLAINING))
 
 log = logging.getLogger(__name__)
 LogTail = Callable[[str, str, str, bool], str]  # namespace, pod, container, previous
@@ -81,6 +83,7 @@ class Watch:
         self._halt = threading.Event()
         self._dirty: dict[Key, None] = {}
         self._open: dict[Key, Open] = {}
+        self._mounting: dict[Key, set[Key]] = {}  # the sessions whose pods mount a claim
         self._drifts: dict[Key, tuple[str, float]] = {}  # the live hash that was told, since when
         self._tails: dict[Key, tuple[str, str]] = {}  # the uid of the pod that failed, the end of its log
         self._started = False
@@ -107,6 +110,7 @@ class Watch:
                 self._check()
                 yield from self._news(readers)
                 yield None
+                stop.wait(min(GATHER * max(0, len(self._open) - 1), LONGEST_GATHER))
                 self._wake.wait(HEARTBEAT)
                 self._wake.clear()
         except ClusterError:
@@ -243,12 +247,20 @@ class Watch:
         self._wake.set()
 
     def _pod_changed(self, pod: Pod) -> None:
-        if pod.session and pod.name == f"{pod.session}-0":
-            self._touch((pod.namespace, pod.session))
+        if not pod.session or pod.name != f"{pod.session}-0":
+            return
+        session = pod.namespace, pod.session
+        is_there = pod.key in self.pods.store
+        for name in pod.claims:
+            mounting = self._mounting.setdefault((pod.namespace, name), set())
+            (mounting.add if is_there else mounting.discard)(session)
+            if not mounting:
+                self._mounting.pop((pod.namespace, name), None)
+        self._touch(session)
 
     def _claim_changed(self, key: Key) -> None:
-        for session in list(self._open):
-            if session[0] == key[0] and (pod := self._pod(session)) and key[1] in pod.claims:
+        for session in list(self._mounting.get(key, ())):
+            if session in self._open:
                 self._touch(session)
 
     def _event_changed(self, event: Event) -> None:
