@@ -134,14 +134,14 @@ class ScopedForm(CatalogForm):
         return cleaned
 
 
-class LengthField(forms.CharField):
+class LengthField(forms.Field):
     """A length of time in seconds, typed and shown as people write it: "4 h", "90 min"."""
 
     def prepare_value(self, value: Any) -> Any:
         return spell(value) if isinstance(value, int) else value
 
-    def to_python(self, value: Any) -> int | None:  # type: ignore[override]
-        text = super().to_python(value)
+    def to_python(self, value: Any) -> int | None:
+        text = str(value or "").strip()
         if not text:
             return None
         try:
@@ -168,7 +168,6 @@ class PresetForm(ScopedForm):
     idle_pause_seconds = LengthField(
         label="Pause when idle for",
         required=False,
-        max_length=40,
         help_text="Such as 4 h. Its running sessions are paused that long after the last activity in their IDE. Empty: never.",
     )
     new_icon = PictureField(label="Icon", required=False, help_text="For small places. An SVG or a square PNG, at most 64 KiB.")

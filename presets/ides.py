@@ -61,7 +61,7 @@ def _code_server_password(token: str) -> str:
 
 
 def _jupyter_use(answers: Sequence[Any], now: datetime) -> datetime:
-    """A busy kernel is in use, though a silent one does not move the server's time. An open tab alone is no use."""
+    """A busy kernel is in use, though a silent one does not move the server's time; a tab that is in view does."""
     status, kernels = answers
     if any(kernel["execution_state"] == "busy" for kernel in kernels):
         return now

@@ -218,6 +218,21 @@ def test_the_hash_sees_what_a_session_would_notice(change: str) -> None:
     assert objects.spec_hash(other) != objects.spec_hash(built)
 
 
+def test_an_ide_that_takes_probes_for_use_is_probed_aside_once_it_answers() -> None:
+    probe = Probe("/", (200, 302), quiet_path="/healthz", period=2, timeout=3, failures=4, delay=5)
+    (ide,) = objects.statefulset(replace(WORKLOAD, probe=probe, port=9000))["spec"]["template"]["spec"]["containers"]
+    asks = {"port": 9000, "scheme": "HTTP"}
+    assert ide["readinessProbe"] == {
+        "httpGet": {"path": "/healthz", **asks},
+        "periodSeconds": 2,
+        "timeoutSeconds": 3,
+        "failureThreshold": 4,
+    }
+    first = {"httpGet": {"path": "/", **asks}, "failureThreshold": 1_000_000, "initialDelaySeconds": 5}
+    assert ide["startupProbe"] == {**ide["readinessProbe"], **first}
+    assert ide["ports"][0]["containerPort"] == 9000
+
+
 def test_only_slipways_own_gateway_relay_and_worker_may_come_in() -> None:
     policy = network_policy(Namespace("team", "team"), "slipway")["spec"]
     assert policy == {
