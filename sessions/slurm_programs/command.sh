@@ -15,20 +15,22 @@ fail() {
 [ -n "$token" ] || fail "${why:-this session has no Slurm token at the moment.}"
 [ "$(date +%s)" -lt "$expires" ] || fail "the session's Slurm token has expired and was not renewed in time. ${why:-The session's page says why.}"
 
-# The image's own client, or the one that an admin has put beside it.
-find_client() {
-  IFS=:
+# A job gets the environment that it was submitted with, and needs neither these commands, which its node does not have, nor
+# what opens the session's IDE.
+without_us() {
+  IFS=: others=
   for folder in $PATH; do
-    if [ -x "$folder/$name" ] && [ ! "$folder/$name" -ef "$here/$name" ]; then
-      client=$folder/$name
-      break
-    fi
+    [ "$folder" -ef "$here" ] || others=$others:$folder
   done
   unset IFS
+  PATH=${others#:}
+  unset JUPYTER_TOKEN HASHED_PASSWORD
 }
-client= supply=$here/../supply
-find_client
-if [ -z "$client" ]; then
+without_us
+
+# The image's own client, or the one that an admin has put beside it.
+supply=$here/../supply
+if ! client=$(command -v "$name"); then
   [ ! -e "$supply/problem" ] || fail "$(cat "$supply/problem")"
   [ -x "$supply/bin/$name" ] || fail "there is no Slurm client in this session's image. Choose an image that has one, or ask an admin to name a client image for the Slurm cluster."
   client=$supply/bin/$name
