@@ -11,7 +11,7 @@ from typing import Any
 from compute.models import Membership, SlurmCluster
 from sessions.models import Session
 from sessions.slurm import why_detached
-from sessions.slurm_models import SlurmSight, SlurmState
+from sessions.slurm_models import SlurmSight, SlurmState, SlurmTicket
 from sessions.slurm_state import want
 
 SOON = 2  # seconds between a page's looks while an answer is awaited
@@ -26,6 +26,7 @@ class Panel:
     detached: str
     state: SlurmState | None
     sight: SlurmSight | None
+    ticket: SlurmTicket | None
     is_owner: bool
 
     @property
@@ -43,6 +44,12 @@ class Panel:
     def cause(self) -> str:
         """Why it is not well, in words."""
         return self.detached or (self.sight.problem if self.sight is not None else "")
+
+    @property
+    def token_problem(self) -> str:
+        """Why the session holds no fresh token, in words, unless that is the cause already."""
+        problem = self.ticket.problem if self.ticket is not None else ""
+        return "" if problem == self.cause else problem
 
     @property
     def reachable(self) -> bool | None:
@@ -102,17 +109,18 @@ class Panel:
     def mark(self) -> str:
         """Changes with anything that is shown."""
         asked = self.sight.asked_at if self.sight is not None else None
-        shown = (self.status, self.cause, self.reachable, self.seen, asked, self.look_again)
+        shown = (self.status, self.cause, self.token_problem, self.reachable, self.seen, asked, self.look_again)
         return blake2s(repr(shown).encode(), digest_size=8).hexdigest()
 
 
 def panel_of(membership: Membership, session: Session) -> Panel | None:
-    """None when no Slurm cluster is attached. What is old is asked for, and will be there at the next look. At most ten queries."""
+    """None when no Slurm cluster is attached. What is old is asked for, and will be there at the next look. Four queries, or eight."""
     cluster = session.slurm_cluster
     if cluster is None:
         return None
     is_owner = session.owner_id == membership.user_id
+    ticket = SlurmTicket.objects.filter(pk=session.pk).first()
     if detached := why_detached(session):
-        return Panel(cluster, detached, None, None, is_owner)
+        return Panel(cluster, detached, None, None, ticket, is_owner)
     sight = want(cluster.pk, session.owner_id)
-    return Panel(cluster, "", SlurmState.objects.filter(pk=cluster.pk).first(), sight, is_owner)
+    return Panel(cluster, "", SlurmState.objects.filter(pk=cluster.pk).first(), sight, ticket, is_owner)

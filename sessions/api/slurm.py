@@ -19,6 +19,7 @@ EXAMPLE = {
     "cluster": "hpc",
     "status": "well",
     "cause": "",
+    "token_problem": "",
     "reachable": True,
     "since": "2026-11-23T08:00:00Z",
     "answered_at": "2026-11-23T09:30:05Z",
@@ -65,6 +66,7 @@ class SlurmSerializer(Answer):
         "detached: the session gets no tokens for it any more.",
     )
     cause = serializers.CharField(help_text="Why it is not well, in words.")
+    token_problem = serializers.CharField(help_text="Why the session holds no fresh token; empty while it does.")
     reachable = serializers.BooleanField(allow_null=True)
     since = Time(allow_null=True, help_text="Since when it is, or is not, reachable.")
     answered_at = Time(allow_null=True, help_text="When it said what is below.")
