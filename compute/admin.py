@@ -42,10 +42,12 @@ class ClusterAdmin(CatalogAdmin):
     list_display = ("display_name", "name", "driver", "context", "enabled", "used_by")
     list_filter = ("driver", "enabled")
     search_fields = ("name", "display_name")
-    fields = ("display_name", "name", "driver", "context", "enabled", "used_by_names")
+    fields = ("display_name", "name", "driver", "context", "identity", "enabled", "used_by_names")
+    readonly_fields = ("identity",)
+    actions = ("confirm_cluster",)
     uses = (Use("workspaces", "workspace"), Use("pools", "compute pool"))
     # A driver finds what it runs by the cluster's name. The context is not fixed: contexts get new names and credentials, while the
-    # cluster behind them stays. That it does stay is for the curator to know, who is told what hangs on it.
+    # cluster behind them stays. Where it does not, its identity tells.
     fixed_when_used = ("name", "driver")
 
     def save_model(self, request: HttpRequest, obj: Cluster, form: Any, change: bool) -> None:
@@ -53,8 +55,20 @@ class ClusterAdmin(CatalogAdmin):
         if change and "context" in form.changed_data and obj.workspaces.exists():
             messages.warning(
                 request,
-                f"{obj} is reached in another way now. It must be the same cluster: in another one, sessions start again on new, "
-                "empty volumes. If it is another one, put the old context back and add a cluster instead.",
+                f"{obj} is reached in another way now. Should that be another cluster, nothing is done there until you confirm it in "
+                "the list of clusters, for its sessions would start again on new, empty volumes: rather put the old context back, "
+                "and add a cluster.",
+            )
+
+    @admin.action(description="Confirm that selected clusters are other ones now", permissions=["change"])
+    def confirm_cluster(self, request: HttpRequest, queryset: QuerySet[Cluster]) -> None:
+        """Forget which clusters they were: the next answer of each tells which it is."""
+        for cluster in queryset.exclude(identity=""):
+            cluster.identity = ""
+            cluster.save(update_fields=["identity"])
+            self.log_change(request, cluster, "Confirmed that it is another cluster.")
+            messages.success(
+                request, f"{cluster} is taken for what it is now. Sessions whose volumes aren’t there start on new, empty ones."
             )
 
 

@@ -33,6 +33,9 @@ class Cluster(models.Model):
         help_text="Kubernetes only: a context of the kubeconfig that Slipway runs with. Empty: the cluster that Slipway itself runs in, "
         "or else the kubeconfig's current context.",
     )
+    identity = models.CharField(
+        max_length=64, blank=True, editable=False, help_text="Tells this cluster from every other one; empty until it has answered once."
+    )
     enabled = models.BooleanField(default=True, help_text="A disabled cluster takes no new sessions; running ones go on.")
     created_at = models.DateTimeField(auto_now_add=True)
     history = HistoricalRecords()

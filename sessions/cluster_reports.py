@@ -75,6 +75,13 @@ def record(
     return True
 
 
+def remember(cluster: Cluster, checkup: Checkup | None) -> None:
+    """Which cluster it is, the first time that it says so. One query then, none otherwise."""
+    if checkup is not None and checkup.health.identity and not cluster.identity:
+        cluster.identity = checkup.health.identity
+        Cluster.objects.filter(pk=cluster.pk, identity="").update(identity=cluster.identity)
+
+
 def is_stale(report: ClusterReport) -> bool:
     """Whether the controller has been silent for so long that what it said may no longer be true."""
     return timezone.now() - report.at > STALE

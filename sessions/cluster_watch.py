@@ -54,7 +54,8 @@ class ClusterWatch(threading.Thread):
 
     def follows(self, cluster: Cluster) -> bool:
         """Whether it is alive and reaches the cluster as the row says now."""
-        return self.is_alive() and (self.cluster.driver, self.cluster.context) == (cluster.driver, cluster.context)
+        mine, its = ((row.driver, row.context, row.identity) for row in (self.cluster, cluster))
+        return self.is_alive() and mine == its
 
     def run(self) -> None:
         # A check waits for many answers; what happens to sessions must not wait with it.

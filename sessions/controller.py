@@ -354,7 +354,8 @@ class Controller:
         for pk in self.watches.keys() - clusters.keys():
             self.watches.pop(pk).retired = True
         for pk, cluster in clusters.items():
-            watch = self.watches.get(pk)
+            if watch := self.watches.get(pk):
+                cluster_reports.remember(cluster, watch.checkup)
             if watch is None or not watch.follows(cluster):
                 if watch is not None:
                     watch.retired = True

@@ -19,15 +19,15 @@ CHOICES = [(name, label) for name, (label, _) in DRIVERS.items()]
 
 
 @lru_cache(maxsize=64)
-def _build(driver: str, name: str, context: str) -> Driver:
+def _build(driver: str, name: str, context: str, identity: str) -> Driver:
     module, _, attribute = DRIVERS[driver][1].partition(":")
-    built: Driver = getattr(import_module(module), attribute)(name, context)
+    built: Driver = getattr(import_module(module), attribute)(name, context, identity)
     return built
 
 
 def driver_for(cluster: Cluster) -> Driver:
     """The driver of a cluster, built once per process and way to reach it. Raises ``KeyError`` for an unknown driver."""
-    return _build(cluster.driver, cluster.name, cluster.context)
+    return _build(cluster.driver, cluster.name, cluster.context, cluster.identity)
 
 
 def context_problem(driver: str, context: str) -> str:

@@ -36,12 +36,14 @@ class Outdated(ClusterError):
 
 @dataclass(frozen=True)
 class Health:
-    """``ok`` and, when not, one sentence per problem; ``notes`` are facts worth showing an operator."""
+    """``ok`` and, when not, one sentence per problem; ``notes`` are facts worth showing an operator. ``identity`` tells the
+    cluster from every other one; empty where there is no telling."""
 
     ok: bool
     version: str = ""
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    identity: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Event:
 
 
 class Driver(Protocol):
-    """A cluster as Slipway uses it. Made from the ``Cluster`` row's name and its context, which is empty for most drivers.
+    """A cluster as Slipway uses it. Made from the ``Cluster`` row's name, and its context and identity, empty for most drivers.
 
     ``apply``, ``pause``, ``remove``, ``ensure_claim`` and ``delete_claim`` are idempotent, return at once (they never
     wait for readiness) and raise :class:`ClusterError` only. ``watch`` is the controller's.

@@ -16,6 +16,7 @@ from compute.clusters.base import ClusterError, Outdated
 from compute.clusters.kubernetes import KubernetesDriver, labels
 from compute.clusters.kubernetes.client import ApiError, Connection
 from compute.clusters.kubernetes.health import RIGHTS
+from compute.clusters.kubernetes.identity import ANOTHER
 from compute.clusters.kubernetes.objects import spec_hash
 from compute.workload import Account, Claim, File, InitScript, Mount, Namespace, Probe, Program, Resources, Workload
 from tests.cluster.test_rbac import Bind, bind, shipped
@@ -355,6 +356,9 @@ def test_a_workspace_is_guarded(driver: KubernetesDriver, connection: Connection
 
 def test_health_names_each_missing_right(driver: KubernetesDriver) -> None:
     assert driver.health().ok and driver.health().version
+    assert driver.health().identity
+    other = KubernetesDriver("test", identity="another", connection=driver.connection)
+    assert (other.health().problems, other.health().identity) == ((ANOTHER,), driver.health().identity)
     nobody = KubernetesDriver("test", context="nobody").health()
     assert not nobody.ok and len(nobody.problems) == len(RIGHTS)
     assert "Slipway lacks the right to create, patch and delete secrets." in nobody.problems

@@ -135,8 +135,21 @@ def test_the_context_of_a_cluster_in_use_can_change_and_the_curator_is_told_what
     Cluster.objects.update(driver="kubernetes")
     answer = Page(admin, "compute_cluster", cluster).send({"context": "renamed"})
     assert errors(answer) == {}
-    assert any("It must be the same cluster" in message for message in said(answer))
-    assert not any("same cluster" in message for message in said(Page(admin, "compute_cluster", cluster).send({"display_name": "New"})))
+    assert any("new, empty volumes" in message for message in said(answer))
+    assert not any("volumes" in message for message in said(Page(admin, "compute_cluster", cluster).send({"display_name": "New"})))
+
+
+def test_another_cluster_behind_a_row_is_taken_once_a_curator_has_confirmed_it(admin: Client, cluster: Cluster) -> None:
+    Cluster.objects.update(identity="8d0f5f5e")
+    page = Page(admin, "compute_cluster", cluster)
+    assert "8d0f5f5e" in page.html
+    page.send({"identity": "forged"})
+    assert Cluster.objects.get().identity == "8d0f5f5e"
+    address = reverse("admin:compute_cluster_changelist")
+    answer = admin.post(address, {"action": "confirm_cluster", "_selected_action": [cluster.pk]}, follow=True)
+    assert any("start on new, empty ones" in message for message in said(answer))
+    assert Cluster.objects.get().identity == ""
+    assert cluster.history.first().history_change_reason == "Confirmed that it is another cluster."
 
 
 def test_an_unused_workspace_goes_with_its_bundle(admin: Client, cast: Cast) -> None:

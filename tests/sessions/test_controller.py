@@ -15,10 +15,11 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from compute.clusters.base import ClusterError, Stop
+from compute.clusters.base import ClusterError, Health, Stop
 from compute.models import Cluster, Workspace
 from compute.workload import Observation
 from sessions import pace, services, tasks
+from sessions.cluster_reports import Checkup
 from sessions.cluster_watch import ClusterWatch
 from sessions.controller import LATE, Controller
 from sessions.models import Activity, Phase, Session
@@ -355,6 +356,23 @@ def test_a_cluster_that_is_reached_in_another_way_gets_a_new_watch(cluster: Clus
         controller.follow_clusters()
         assert first.is_set()
         assert controller.watches[cluster.pk] is not first
+    finally:
+        controller.stop.set()
+
+
+def test_which_cluster_it_is_is_remembered_from_its_first_answer(cluster: Cluster, driver: FakeDriver) -> None:
+    controller = Controller(threading.Event())
+    try:
+        for said, known in (("", ""), ("one", "one"), ("another", "one")):
+            controller.follow_clusters()
+            controller.watches[cluster.pk].checkup = Checkup(Health(ok=True, version="v1", identity=said), timezone.now())
+            controller.follow_clusters()
+            assert Cluster.objects.get().identity == known
+        first = controller.watches[cluster.pk]
+        assert first.cluster.identity == "one", "it is watched as this cluster and no other"
+        Cluster.objects.update(identity="")  # confirmed
+        controller.follow_clusters()
+        assert first.is_set()
     finally:
         controller.stop.set()
 

@@ -17,6 +17,7 @@ from compute.clusters.base import ClusterError, Driver, Event, Health, Outdated,
 from compute.clusters.kubernetes import health, labels, logs, objects
 from compute.clusters.kubernetes.client import MERGE, METADATA, ApiError, Connection
 from compute.clusters.kubernetes.guards import Guards
+from compute.clusters.kubernetes.identity import Identity
 from compute.clusters.kubernetes.watch import Watch, observe_now
 from compute.workload import Account, Claim, Namespace, Observation, Workload
 
@@ -29,14 +30,16 @@ LOCAL_PREFIX = "local:"
 class KubernetesDriver:
     """Satisfies :class:`compute.clusters.base.Driver`. Nothing is dialled before the first call; safe to share between threads.
 
-    ``context`` is one of the kubeconfig's; "" is the cluster that Slipway runs in, else the current context.
+    ``context`` is one of the kubeconfig's; "" is the cluster that Slipway runs in, else the current context. Where that is
+    another cluster than ``identity``, everything that writes or watches raises :class:`ClusterError`.
     """
 
-    def __init__(self, name: str, context: str = "", connection: Connection | None = None) -> None:
+    def __init__(self, name: str, context: str = "", identity: str = "", *, connection: Connection | None = None) -> None:
         from django.conf import settings
 
         self.name = name
         self.connection = connection or Connection(context)
+        self._identity = Identity(self.connection, identity)
         self._guards = Guards(self.connection, settings.SLIPWAY_NAMESPACE)
         self._watch = Watch(self.connection, lambda *args: logs.read(self.connection, *args))
 
@@ -46,6 +49,7 @@ class KubernetesDriver:
         return ""
 
     def ensure_namespace(self, namespace: Namespace) -> None:
+        self._identity.require()
         self._guards.ensure(namespace)
 
     # What is wanted
@@ -54,6 +58,7 @@ class KubernetesDriver:
         refusal = self.offers(workload.image)
         if refusal:
             raise ClusterError("ImageNotOffered", refusal, retryable=False)
+        self._identity.require()
         with self._namespace(workload.namespace):
             for claim in workload.claims:
                 self.ensure_claim(workload.namespace, claim)
@@ -61,6 +66,8 @@ class KubernetesDriver:
                 _until_undisturbed(lambda: self._replace(workload))
 
     def pause(self, namespace: str, name: str, generation: int = 0) -> None:
+        self._identity.require()
+
         def write() -> None:
             found = self._statefulset(namespace, name, generation)
             if found is not None:
@@ -69,6 +76,8 @@ class KubernetesDriver:
         _until_undisturbed(write)
 
     def remove(self, namespace: str, name: str, generation: int = 0) -> None:
+        self._identity.require()
+
         def write() -> None:
             found = self._statefulset(namespace, name, generation)
             if found is not None:
@@ -80,6 +89,7 @@ class KubernetesDriver:
 
     def write_files(self, namespace: str, name: str, files: dict[str, str], generation: int = 0) -> None:
         """Slipway may not read Secrets, but is told the version of one by a change that changes nothing."""
+        self._identity.require()
         path, nothing = _secret_path(namespace, name), {"type": objects.SECRET_TYPE}
 
         def write() -> None:
@@ -101,6 +111,7 @@ class KubernetesDriver:
         return account or Account()
 
     def ensure_claim(self, namespace: str, claim: Claim) -> None:
+        self._identity.require()
         path = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims"
         with self._namespace(namespace):
             try:
@@ -115,6 +126,7 @@ class KubernetesDriver:
                 _check_claim(claim.name, found)
 
     def delete_claim(self, namespace: str, name: str) -> None:
+        self._identity.require()
         path = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}"
         found = self.connection.metadata(path)
         if found is not None:
@@ -125,9 +137,13 @@ class KubernetesDriver:
     # What is
 
     def watch(self, stop: Stop) -> Iterator[Observation | None]:
-        return self._watch.run(stop)
+        self._identity.require()
+        for seen in self._watch.run(stop):
+            self._identity.recall()  # health asks again and again
+            yield seen
 
     def observe(self, namespace: str, name: str) -> Observation:
+        self._identity.require()
         return observe_now(self.connection, namespace, name)
 
     def logs(self, namespace: str, name: str, tail: int = 200, previous: bool = False) -> str:
@@ -137,7 +153,7 @@ class KubernetesDriver:
         return logs.events(self.connection, namespace, name)
 
     def health(self, namespaces: Sequence[str] = ()) -> Health:
-        return health.health(self.connection, namespaces)
+        return self._identity.checked(health.health(self.connection, namespaces))
 
     # How it is written
 

@@ -34,7 +34,9 @@ class LocalDriver:
     ``isolate=False`` does without namespaces even where there are some. There is one way to this machine: ``context`` says nothing.
     """
 
-    def __init__(self, name: str, context: str = "", *, root: Path | None = None, user: str | None = None, isolate: bool = True) -> None:
+    def __init__(
+        self, name: str, context: str = "", identity: str = "", *, root: Path | None = None, user: str | None = None, isolate: bool = True
+    ) -> None:
         if root is None or user is None:
             from django.conf import settings
 
