@@ -28,8 +28,8 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 SQLITE, POSTGRESQL = "SQLite", "PostgreSQL"
 UNIT = ["tests", "--ignore=tests/live"]
 UNIT_MARKS = {
-    SQLITE: "not cluster and not no_database",
-    POSTGRESQL: "not cluster",
+    SQLITE: "not cluster and not slurm and not no_database",
+    POSTGRESQL: "not cluster and not slurm",
 }
 # The shape of the API's answers, and who gets which, are the same on either.
 UNIT_ELSEWHERE = {SQLITE: ["--ignore=tests/api/test_access.py"], POSTGRESQL: ["--ignore=tests/api/test_schemathesis.py"]}
