@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from compute.clusters.kubernetes.guards import network_policy
+from compute.workload import Namespace
 from tests.deploy.manifests import BASE, KUBERNETES, ROOT, SECRET_KEYS, Object, containers, of_kind, pods, render, render_example
 
 PARTS = {"slipway-web", "slipway-relay", "slipway-worker", "slipway-controller", "slipway-gateway"}
@@ -169,6 +171,15 @@ def test_every_pod_of_the_namespace_is_closed_unless_opened(base: list[Object]) 
     assert policies["slipway-gateway"]["podSelector"] == {"matchLabels": {"slipway.dev/component": "gateway"}}
     (rule,) = policies["slipway-behind-gateway"]["ingress"]
     assert rule["from"] == [{"podSelector": {"matchLabels": {"slipway.dev/component": "gateway"}}}]
+
+
+def test_whom_workspaces_let_in_are_parts_of_slipway_and_not_the_web(base: list[Object]) -> None:
+    """The web asks nobody's IDE: it serves strangers."""
+    (rule,) = network_policy(Namespace("team", "team"), "slipway")["spec"]["ingress"]
+    ((peer,),) = rule.values()
+    (expression,) = peer["podSelector"]["matchExpressions"]
+    components = {template["metadata"]["labels"]["slipway.dev/component"] for template in pods(base).values()}
+    assert set(expression["values"]) == components - {"web", "controller", "migrate"}
 
 
 def strings(value: Any) -> list[str]:
