@@ -1,7 +1,8 @@
 """The queue between services and worker: django-q2's own table, with three things of ours (docs/adr/0008).
 
 * On PostgreSQL the worker is told of a new task by the COMMIT that brings it. Polling goes on, for a word that got lost.
-* Reconciles that wait are handed to the workers in batches: as many as come while the workers are busy.
+* Reconciles that wait are handed to the workers in batches: as many as come while the workers are busy. When many come, they
+  are gathered for a moment.
 * A database that is away for a moment is asked again a moment later.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,6 +27,10 @@ from sessions import tasks
 log = logging.getLogger(__name__)
 
 CHANNEL = "slipway_queue"
+BUSY = 2  # reconciles in a second: those that come beyond it are gathered
+GATHER = 0.05  # seconds, for each of them
+LONGEST_GATHER = 0.5
+TOGETHER = 4  # gathered ones in a task, at least
 MOMENT = timedelta(microseconds=1)
 AWAY = 1.0  # seconds between questions to a database that does not answer
 
@@ -36,6 +42,10 @@ class Broker(ORM):
     """Rows of one task share their ``lock``, the time until which they are in hand, and no two tasks do."""
 
     _listening: object = None  # the connection that listens; a new one has to be told to
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._recent: deque[tuple[float, int]] = deque()  # when (monotonic) and how many reconciles were taken in the last second
 
     def enqueue(self, task: str) -> int:
         """Add a task in the current transaction; returns its row."""
@@ -50,7 +60,8 @@ class Broker(ORM):
         """What waits, made into at most one task per worker; after a while (``poll``), nothing."""
         try:
             self._listen()
-            if taken := self._take():
+            busy = self._gather()
+            if taken := self._take(TOGETHER if busy else 1):
                 return taken
             self._wait()
         except DatabaseError as error:
@@ -62,12 +73,34 @@ class Broker(ORM):
     def delete(self, rows: Sequence[int]) -> None:
         self.get_connection().filter(pk__in=rows).delete()
 
-    def _take(self) -> list[Task]:
+    def _gather(self) -> bool:
+        """When many have come in the last second, wait for more since the last was taken, unless more wait already than can be
+        taken at once. Whether many have come."""
+        now = time.monotonic()
+        while self._recent and self._recent[0][0] < now - 1:
+            self._recent.popleft()
+        beyond = sum(number for _, number in self._recent) - BUSY
+        if beyond <= 0:
+            return False
+        taken_at, number = self._recent[-1]
+        if number < self._most:
+            time.sleep(max(0.0, taken_at + min(GATHER * beyond, LONGEST_GATHER) - now))
+        return True
+
+    @property
+    def _most(self) -> int:
+        most: int = tasks.BATCH * Conf.WORKERS
+        return most
+
+    def _take(self, together: int) -> list[Task]:
         now = timezone.now()
         waiting = OrmQ.objects.using(Conf.ORM).filter(key=self.list_key, lock__lt=now).order_by("pk")
-        rows = list(waiting.values_list("pk", "payload")[: tasks.BATCH * Conf.WORKERS])
+        rows = list(waiting.values_list("pk", "payload")[: self._most])
         until = now + timedelta(seconds=Conf.RETRY)
-        claimed = (self._claim(task, now, until + number * MOMENT) for number, task in enumerate(_batches(rows)))
+        found, reconciles = _batches(rows, together)
+        if reconciles:
+            self._recent.append((time.monotonic(), reconciles))
+        claimed = (self._claim(task, now, until + number * MOMENT) for number, task in enumerate(found))
         return [task for task in claimed if task is not None]
 
     def _claim(self, task: Task, now: datetime, until: datetime) -> Task | None:
@@ -96,8 +129,9 @@ class Broker(ORM):
                 pass
 
 
-def _batches(rows: Sequence[Row]) -> list[Task]:
-    """Reconciles together, evenly for all workers; every other task on its own."""
+def _batches(rows: Sequence[Row], together: int) -> tuple[list[Task], int]:
+    """Reconciles together, evenly for all workers but at least so many in a task; every other task on its own. And how many
+    reconciles they are."""
     alone: list[Task] = []
     reconciles: list[tuple[int, dict[str, Any]]] = []
     for row, payload in rows:
@@ -106,9 +140,9 @@ def _batches(rows: Sequence[Row]) -> list[Task]:
             reconciles.append((row, task))
         else:
             alone.append(([row], payload))
-    size = -(-len(reconciles) // Conf.WORKERS) or 1
-    together = [reconciles[start : start + size] for start in range(0, len(reconciles), size)]
-    return alone + [_merged(batch) for batch in together]
+    size = max(together, -(-len(reconciles) // Conf.WORKERS))
+    batches = [reconciles[start : start + size] for start in range(0, len(reconciles), size)]
+    return alone + [_merged(batch) for batch in batches], len(reconciles)
 
 
 def _opened(payload: str) -> dict[str, Any] | None:

@@ -37,6 +37,12 @@ log = logging.getLogger(__name__)
 QUEUE_STALE = timedelta(seconds=5)
 # What was applied so recently is not applied again: after a long backlog there are more tasks than work.
 JUST_NOW = timedelta(seconds=2)
+# What a session asks of its cluster, and what came of the last try. The rest of a row is much: it is read if it is asked for.
+NEEDED = {
+    *("id", "workspace", "owner", "slurm_cluster", "host", "desired", "generation", "revision", "snapshot", "ide_token"),
+    *("applied_generation", "applied_at", "attempts", "apply_reason", "apply_message", "error_generation"),
+}
+NOT_NEEDED = [field.name for field in Session._meta.concrete_fields if field.name not in NEEDED]
 BATCH = 8  # sessions that one task may be given
 PATIENCE = 2.0  # seconds after which a task begins with no other session; leases and time-outs are much longer
 
@@ -103,12 +109,12 @@ def _claim(session_ids: Sequence[int], holder: str) -> list[Session]:
     now = timezone.now()
     free = Q(lease_until=None) | Q(lease_until__lt=now) | Q(lease_until__gt=now + LEASE * 2)
     rows = Session.objects.filter(free, pk__in=session_ids).select_related("workspace__cluster").order_by("pk")
-    found = rows.defer("env", "steps", "warnings", "log_tail").select_for_update(of=("self",), no_key=True)
+    found = rows.defer(*NOT_NEEDED).select_for_update(of=("self",), no_key=True)
     with transaction.atomic():
         try:
             claimed = list(found)
         except UndecryptableValue:  # the act that needs it reads it, and fails alone
-            claimed = list(found.defer("snapshot", "ide_token"))
+            claimed = list(found.defer(*NOT_NEEDED, "snapshot", "ide_token"))
         keys = [session.pk for session in claimed]
         Session.objects.filter(pk__in=keys).update(lease_until=now + LEASE, lease_holder=holder, queued_at=None)
     for held in set(session_ids).difference(keys):

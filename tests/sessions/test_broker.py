@@ -56,6 +56,21 @@ def test_a_long_queue_is_taken_in_order_and_not_all_at_once(launch: Launch, brok
     assert heartbeat.in_hand() == 4
 
 
+def test_many_that_come_one_by_one_are_gathered(launch: Launch, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sessions.broker.LONGEST_GATHER", 0.2)
+    waited = []
+    for number in range(6):
+        tasks.async_task(tasks.reconcile, number)
+        began = time.monotonic()
+        assert len(broker.dequeue()) == 1
+        waited.append(time.monotonic() - began)
+    assert max(waited[:3]) < 0.1  # nobody alone waits
+    assert min(waited[4:]) >= 0.04
+    for number in range(8):
+        tasks.async_task(tasks.reconcile, number)
+    assert [len(rows) for rows, _ in broker.dequeue()] == [4, 4]
+
+
 def test_other_tasks_travel_alone(launch: Launch, broker: Broker) -> None:
     row = heartbeat.queue_beat()
     launch()
@@ -83,10 +98,10 @@ def test_a_database_that_is_away_is_asked_again(launch: Launch, broker: Broker, 
     failures = [OperationalError("server closed the connection")]
     take = broker._take
 
-    def away_once() -> list[Any]:
+    def away_once(together: int) -> list[Any]:
         if failures:
             raise failures.pop()
-        return take()
+        return take(together)
 
     monkeypatch.setattr(broker, "_take", away_once)
     monkeypatch.setattr("sessions.broker.AWAY", 0)

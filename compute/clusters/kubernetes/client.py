@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import urllib3
 from kubernetes.client.configuration import Configuration
@@ -30,6 +31,7 @@ Timeout = tuple[float, float]  # seconds to connect, seconds without a byte
 
 CALL_TIMEOUT: Timeout = (3, 10)
 WATCH_TIMEOUT: Timeout = (3, 60)
+ASK_CREDENTIALS = 5.0  # seconds
 CONNECTIONS = 32  # kept open per process; more are made when needed
 USER_AGENT = "slipway"
 PAGE = 500  # objects of a list per request
@@ -64,8 +66,7 @@ class Connection:
         self.context = context
         self._lock = threading.Lock()
         self._pid = 0
-        self._configuration: Configuration | None = None
-        self._pool: urllib3.PoolManager | None = None
+        self._way: Way | None = None
 
     def call(
         self,
@@ -152,36 +153,63 @@ class Connection:
         timeout: Timeout,
         preload: bool = True,
     ) -> urllib3.BaseHTTPResponse:
-        configuration, pool = self._reach()
+        way = self._reach()
         with _as_api_error():
-            response = pool.request(
+            response = way.requests.urlopen(
                 method,
-                configuration.host + path + ("?" + urlencode({k: _text(v) for k, v in query.items()}) if query else ""),
-                body=None if body is None else json.dumps(body, separators=(",", ":")),
-                headers=_headers(configuration, accept, content_type if body is not None else ""),
+                way.prefix + path + ("?" + urlencode({k: _text(v) for k, v in query.items()}) if query else ""),
+                body=None if body is None else json.dumps(body, separators=(",", ":")).encode(),
+                headers={**way.credentials(), "Accept": accept, **({} if body is None else {"Content-Type": content_type})},
                 timeout=urllib3.Timeout(connect=timeout[0], read=timeout[1]),
                 retries=False,
                 redirect=False,
+                assert_same_host=False,
                 preload_content=preload,
             )
             if 200 <= response.status < 300:
                 return response
+            if response.status == 401:
+                way.asked_at = None
             try:
                 raise _refusal(_status_of(response), method, path)
             finally:
                 if not preload:
                     response.close()
 
-    def _reach(self) -> tuple[Configuration, urllib3.PoolManager]:
-        """The configuration and a pool of this very process: two processes must not share a TLS connection."""
+    def _reach(self) -> Way:
+        """The way of this very process: two processes must not share a TLS connection."""
         with self._lock:
-            if self._pool is None or self._configuration is None or self._pid != os.getpid():
-                self._configuration = _configuration(self.context)
-                if not self._configuration.verify_ssl:  # the kubeconfig says so; a warning per request would drown the log
-                    urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-                self._pool = RESTClientObject(self._configuration).pool_manager
-                self._pid = os.getpid()
-            return self._configuration, self._pool
+            if self._way is None or self._way.pid != os.getpid():
+                self._way = Way(_configuration(self.context))
+            return self._way
+
+
+class Way:
+    """A configuration and the connections that are made by it."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self.pid = os.getpid()
+        self.asked_at: float | None = None  # monotonic
+        self._configuration = configuration
+        self._credentials: dict[str, str] = {}
+        if not configuration.verify_ssl:  # the kubeconfig says so; a warning per request would drown the log
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+        manager = RESTClientObject(configuration).pool_manager
+        # Straight to the one server's connections: to find them by a whole URL takes a good part of a call's time.
+        self.requests: urllib3.PoolManager | urllib3.HTTPConnectionPool = manager
+        self.prefix = configuration.host
+        if manager.proxy is None:
+            self.requests, self.prefix = manager.connection_from_url(configuration.host), urlsplit(configuration.host).path.rstrip("/")
+
+    def credentials(self) -> dict[str, str]:
+        """The headers that say who asks. The configuration reads a token file again, or asks a plug-in, when it is due: it is
+        asked every few seconds, and after a refusal."""
+        now = time.monotonic()
+        if self.asked_at is None or now - self.asked_at > ASK_CREDENTIALS:
+            found = dict[str, Any](self._configuration.auth_settings()).values()
+            self._credentials = {"User-Agent": USER_AGENT, **{auth["key"]: auth["value"] for auth in found}}
+            self.asked_at = now
+        return self._credentials
 
 
 def _configuration(context: str) -> Configuration:
@@ -201,15 +229,6 @@ def _configuration(context: str) -> Configuration:
         )
         raise ApiError(0, "Misconfigured", f"Slipway has not found {wanted}: {error}") from error
     return configuration
-
-
-def _headers(configuration: Configuration, accept: str, content_type: str) -> dict[str, str]:
-    headers = {"Accept": accept, "User-Agent": USER_AGENT}
-    if content_type:
-        headers["Content-Type"] = content_type
-    for auth in dict[str, Any](configuration.auth_settings()).values():  # reads the token file again when it is due
-        headers[auth["key"]] = auth["value"]
-    return headers
 
 
 def selection(labels: str, fields: str) -> dict[str, str]:
