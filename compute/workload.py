@@ -188,6 +188,9 @@ class StepStatus:
     message: str = ""
 
 
+NODE_LOST = "NodeLost"  # the node does not answer: nobody knows what runs there
+
+
 @dataclass(frozen=True)
 class Observation:
     """What a cluster says of one workload at one moment.
@@ -196,7 +199,8 @@ class Observation:
     ``retained``: the cluster still remembers the workload (a paused one has no processes but is retained).
     ``revision``: the revision of the workload that the rest of the fields speak of (0: none).
     ``ready``: the IDE answers its probe at ``endpoint`` (``IP:port`` or ``unix:/path``).
-    ``failed``: the cluster has given up; ``reason`` is a CamelCase word, ``message`` a sentence for the user.
+    ``failed``: the cluster has given up; ``reason`` is a CamelCase word (``NODE_LOST`` means the same of every driver),
+    ``message`` a sentence for the user.
     ``warnings``: things the user should know that stop nothing (a read-only mount that cannot be enforced).
     ``drifted``: somebody else changed what was applied; applying it again puts it back.
     ``stuck``: it was told to end and should have ended by now; ``message`` says so.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from compute.workload import Observation, Step, StepState, StepStatus
+from compute.workload import NODE_LOST, Observation, Step, StepState, StepStatus
 from sessions.models import Desired, Phase, Session
 
 # A cluster that is silent for a moment is not news.
@@ -30,7 +30,7 @@ STEP_TIMEOUTS = {
     Step.STORAGE: ("StorageTimeout", "Retry; if it happens again, a volume can't be mounted where the session runs."),
     Step.SERVER: ("ServerTimeout", "Its log says more. Retry, or choose another image."),
 }
-TIMEOUTS = frozenset({START_TIMEOUT, *(reason for reason, _ in STEP_TIMEOUTS.values())})
+TIMEOUTS = frozenset({START_TIMEOUT, NODE_LOST, *(reason for reason, _ in STEP_TIMEOUTS.values())})
 STEP_LABELS = {
     Step.COMPUTE: "Finding compute",
     Step.IMAGE: "Preparing the image",
@@ -201,8 +201,17 @@ def _timed_out(view: View) -> Status | None:
     intent = view.intent
     if intent.timed_out:
         return Status(Phase.FAILED, *intent.timed_out)
+    overdue, seen = _overdue(view), view.current
+    if overdue is not None and seen is not None and seen.reason == NODE_LOST:
+        return Status(Phase.FAILED, NODE_LOST, seen.message)  # no log, image or size is to blame
+    return overdue
+
+
+def _overdue(view: View) -> Status | None:
+    """A step, or all of the start, has taken longer than it may."""
+    intent = view.intent
     active = next((step for step in _steps(view) if step.state == StepState.ACTIVE), None)
-    if active is not None and (overdue := _overdue(view, active)):
+    if active is not None and (overdue := _overdue_step(view, active)):
         return overdue
     if view.now - intent.waiting_since <= timedelta(seconds=intent.start_timeout):
         return None
@@ -213,7 +222,7 @@ def _timed_out(view: View) -> Status | None:
     return Status(Phase.FAILED, START_TIMEOUT, message)
 
 
-def _overdue(view: View, active: StepStatus) -> Status | None:
+def _overdue_step(view: View, active: StepStatus) -> Status | None:
     deadline = view.intent.deadlines.get(active.step)
     if deadline is None or active.started_at is None or view.now - active.started_at <= timedelta(seconds=deadline):
         return None
@@ -240,7 +249,8 @@ def _pending(view: View) -> Status:
     reapply = lost or stalled or (seen is not None and seen.drifted)
     active = next((s for s in _steps(view) if s.state == StepState.ACTIVE), None)
     if active is not None:
-        return Status(Phase.PENDING, _camel(active.step), active.message or f"{STEP_LABELS[active.step]}.", reapply=reapply)
+        reason = NODE_LOST if seen is not None and seen.reason == NODE_LOST else _camel(active.step)
+        return Status(Phase.PENDING, reason, active.message or f"{STEP_LABELS[active.step]}.", reapply=reapply)
     return Status(Phase.PENDING, "Starting", "The cluster is starting the session.", reapply=reapply)
 
 

@@ -183,6 +183,15 @@ def test_a_pod_that_outlives_its_grace_is_stuck() -> None:
         assert replace(late, at=at(50)) == seen(ours, statefulset=wanted, now=50)  # said once, not every second
 
 
+def test_a_pod_that_a_lost_node_does_not_end_is_told_of_as_such() -> None:
+    silent = (SCHEDULED, condition("Ready", "False", 9))
+    ours = pod(container({"running": {"startedAt": text(5)}}, ready=True), conditions=silent, deleted=20)
+    for wanted in (statefulset(1), statefulset(1, revision=2)):
+        late = seen(ours, statefulset=wanted, now=41)
+        assert (late.reason, late.stuck, states(late)) == ("NodeLost", True, "awww")
+        assert "node1 has not answered since 12:00:09" in late.message
+
+
 def test_a_wanted_pod_that_is_being_deleted_was_deleted_by_somebody_else() -> None:
     ours = pod(container({"running": {"startedAt": text(5)}}), deleted=20)
     theirs, retried = seen(ours), seen(ours, statefulset=statefulset(revision=2))

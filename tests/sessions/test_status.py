@@ -40,6 +40,7 @@ def view(asked: Intent, observation: Observation | None = None, **changes: Any) 
 
 
 PULLING = StepStatus(Step.IMAGE, StepState.ACTIVE, ago(4), message="Installing 93 packages.")
+LOST = seen(reason="NodeLost", message="It is lost.", steps=(StepStatus(Step.SERVER, StepState.ACTIVE, ago(4), message="It is lost."),))
 ERROR = {"applied_generation": 0, "apply_reason": "DiskFull", "apply_message": "The disk is full."}
 TABLE = [
     ("queued", intent(applied_generation=0), None, Phase.PENDING, "Queued"),
@@ -63,6 +64,17 @@ TABLE = [
     (
         "too slow before, ready now",
         intent(timed_out=("StartTimeout", "Too slow.")),
+        seen(ready=True, endpoint="unix:/s"),
+        Phase.RUNNING,
+        "Ready",
+    ),
+    ("its node is lost", intent(deadlines={Step.SERVER: 9}), LOST, Phase.PENDING, "NodeLost"),
+    ("its node is lost for long", intent(deadlines={Step.SERVER: 3}), LOST, Phase.FAILED, "NodeLost"),
+    ("its node is lost, its pod given up", intent(waiting_since=ago(901)), LOST, Phase.FAILED, "NodeLost"),
+    ("its node was lost, and is not back", intent(timed_out=("NodeLost", "Away.")), seen(), Phase.FAILED, "NodeLost"),
+    (
+        "its node was lost, and is back",
+        intent(timed_out=("NodeLost", "Away.")),
         seen(ready=True, endpoint="unix:/s"),
         Phase.RUNNING,
         "Ready",
@@ -115,6 +127,11 @@ def test_only_a_deleted_session_that_is_gone_is_forgotten() -> None:
 )
 def test_what_has_no_effect_is_applied_again(asked: Intent, observation: Observation | None, again: bool) -> None:
     assert derive(view(asked, observation)).reapply is again
+
+
+def test_a_lost_node_fails_with_its_own_words_and_nobody_elses_advice() -> None:
+    status = derive(view(intent(deadlines={Step.SERVER: 3}), LOST))
+    assert status.message == "It is lost."
 
 
 def test_a_silent_cluster_makes_every_phase_unknown_with_the_time_and_the_cause() -> None:

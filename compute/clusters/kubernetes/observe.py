@@ -56,7 +56,9 @@ def _of_ending_pod(base: Observation, pod: Pod, statefulset: StatefulSet, at: da
     base = replace(base, reason="Stopping", message=_stopping(pod, at), node=pod.node, stuck=stuck)
     if not statefulset.replicas:
         return base
-    if not stuck and pod.revision == statefulset.revision:
+    if stuck and (gone := trouble.lost(pod)):  # the cluster has given the pod up, and only its node could end it
+        base = replace(base, reason=gone.reason, message=gone.message)
+    elif not stuck and pod.revision == statefulset.revision:
         message = "Its pod was deleted on the cluster. Once that has ended, a new one takes its place; what is on volumes stays."
         base = replace(base, reason="PodDeleted", message=message)
     return replace(base, steps=_waiting(base.message))

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from compute.clusters.kubernetes import labels
 from compute.clusters.kubernetes.records import PVC, Container, Ended, Event, Pod
-from compute.workload import Step
+from compute.workload import NODE_LOST, Step
 
 # How long the same error of an image or a container's configuration may last: about three tries of a kubelet.
 PATIENCE = timedelta(seconds=60)
@@ -29,6 +29,11 @@ PULLING = {"ErrImagePull", "ImagePullBackOff", "ImageInspectError", "ErrImageNev
 START_ERRORS = {"StartError", "ContainerCannotRun"}
 REFUSED_CONTAINER = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "PreCreateHookError", "PostStartHookError"}
 PODS_OWN_ENDS = {"Evicted": "The node ran short of something and ended the session."}
+# Not before: nobody knows whether the lost node still writes to the volumes.
+AFTER_A_NODE = (
+    "If it comes back, the session goes on; if not, an admin of the cluster has to remove it. The session then starts on another one. "
+    "What is on volumes stays."
+)
 # What a user can do about what is final.
 ANOTHER_IMAGE = "Choose another image; or retry once the people who curate this one have mended it."
 READ_THE_LOG = "Its log says why. Retry, or choose another image."
@@ -147,18 +152,20 @@ def _claims(case: Case) -> Trouble | None:
     return None
 
 
-def _lost(case: Case) -> Trouble | None:
+def lost(pod: Pod) -> Trouble | None:
     """A node that does not answer: its pods are called not ready, while their containers are as they last were."""
-    pod = case.pod
     ready = pod.condition("Ready")
     if not pod.node or ready is None or ready.status == "True":
         return None
     unlike = ready.status == "False" and bool(pod.containers) and all(container.ready for container in pod.containers)
-    if ready.status != "Unknown" and pod.reason != "NodeLost" and not unlike:
+    if ready.status != "Unknown" and pod.reason != NODE_LOST and not unlike:
         return None
     since = f" since {ready.since:%H:%M:%S} UTC" if ready.since else ""
-    advice = "If it comes back, the session goes on; if not, an admin of the cluster has to remove it."
-    return Trouble(Step.SERVER, "NodeLost", f"The node {pod.node} has not answered{since}. {advice}")
+    return Trouble(Step.SERVER, NODE_LOST, f"The node {pod.node} has not answered{since}. {AFTER_A_NODE}")
+
+
+def _lost(case: Case) -> Trouble | None:
+    return lost(case.pod)
 
 
 def _image(case: Case) -> Trouble | None:

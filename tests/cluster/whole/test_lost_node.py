@@ -69,6 +69,8 @@ def test_a_lost_node_is_named_and_what_ran_there_goes_on_when_it_is_back(
             sentence = page.locator("#session-sentence")
             expect(sentence).to_contain_text(f"The node {node} has not answered since", timeout=WITHIN * 1000)
             expect(sentence).to_contain_text("If it comes back, the session goes on; if not, an admin of the cluster has to remove it.")
+            expect(sentence).to_contain_text("The session then starts on another one. What is on volumes stays.")
+            assert session.reason == "NodeLost"
         finally:
             components.start("kubelet")
         phase(page, "Running", WITHIN)
