@@ -119,7 +119,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class Probe:
-    """How to see that the IDE answers: a GET of ``path`` whose status is in ``statuses``.
+    """How to see that the IDE answers: a GET of ``path`` whose status is in ``statuses`` (empty: any from 200 to 399).
 
     ``quiet_path`` is asked instead once it has answered, where asking ``path`` would count as use of the IDE. In seconds:
     ``period``, ``timeout``, and the ``delay`` before the first question; ``failures`` in a row, and it does not answer.

@@ -119,7 +119,7 @@ class Preset(Offer):
             "failures": self.probe_failures,
             "delay": self.probe_delay,
         }
-        asked = Probe(self.probe_path, tuple(range(200, 400))) if self.probe_path else own
+        asked = replace(own, path=self.probe_path, statuses=()) if self.probe_path else own
         return replace(asked, **{name: value for name, value in said.items() if value is not None})
 
 

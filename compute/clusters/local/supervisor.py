@@ -290,7 +290,7 @@ class Supervisor:
 
 
 def answers(path: Path, target: str, statuses: list[int]) -> bool:
-    """Whether a GET over the socket has one of the statuses."""
+    """Whether a GET over the socket has one of the statuses; without any, whether it has a good one."""
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(2)
@@ -299,7 +299,9 @@ def answers(path: Path, target: str, statuses: list[int]) -> bool:
             line = connection.recv(64).split(b" ", 2)
     except OSError:
         return False
-    return len(line) > 1 and line[1].isdigit() and int(line[1]) in statuses
+    if len(line) < 2 or not line[1].isdigit():
+        return False
+    return int(line[1]) in statuses if statuses else 200 <= int(line[1]) < 400
 
 
 def trim(log: Path) -> None:
