@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.conf import settings
@@ -25,6 +25,7 @@ TIMES = {
     "initialDelaySeconds": "probe_delay",
 }
 ROLES = ("icon", "logo")
+Fetch = Callable[[str], bytes]
 
 
 def unfit(name: str, value: Any) -> str:
@@ -116,9 +117,10 @@ def _oddities(probe: Node, asks: Node, ports: set[int], notes: list[Note]) -> No
 
 
 class Shelf:
-    """The ConfigMaps among the files, and which of them a document has named."""
+    """Where pictures come from: the ConfigMaps among the files, and which of them a document has named; and ``fetch``, if given."""
 
-    def __init__(self) -> None:
+    def __init__(self, fetch: Fetch | None = None) -> None:
+        self.fetch = fetch
         self._maps: dict[tuple[str, str], Node] = {}
         self._named: set[tuple[str, str]] = set()
 
@@ -147,7 +149,7 @@ class Shelf:
 
 
 def pictures_of(spawner: Node, shelf: Shelf, notes: list[Note]) -> dict[str, pictures.Picture]:
-    """The icon and the logo, as far as the files themselves hold them. Slipway fetches nothing."""
+    """The icon and the logo, as far as the files hold them, or the shelf fetches them."""
     found: dict[str, pictures.Picture] = {}
     for role in ROLES:
         node = spawner.get(role)
@@ -171,6 +173,8 @@ def _picture(node: Node, shelf: Shelf, notes: list[Note]) -> pictures.Picture | 
             return pictures.picture_of(content)
         note(notes, source, rules.NO_MAP, source.get("name").text())
     elif url and not is_own(node.value):
+        if shelf.fetch is not None:
+            return pictures.picture_of(shelf.fetch(url))
         note(notes, node.get("url"), rules.PICTURE)
     return None
 

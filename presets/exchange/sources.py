@@ -10,7 +10,7 @@ from compute.errors import Problem, Refused
 from presets.exchange import jupyterhub, poddefault, workspacekind
 from presets.exchange.drafts import Draft
 from presets.exchange.reading import Document, Source, read, root
-from presets.exchange.running import Shelf
+from presets.exchange.running import Fetch, Shelf
 
 
 class Format(Flag):
@@ -20,11 +20,13 @@ class Format(Flag):
 
 @dataclass(frozen=True)
 class Options:
-    """``ide``: which IDE the presets are of, where the files do not tell. ``prefix``: what the slugs of all rows begin with."""
+    """``ide``: which IDE the presets are of, where the files do not tell. ``prefix``: what the slugs of all rows begin with.
+    ``fetch``: how to get a picture at a web address; None: not at all."""
 
     formats: Format = Format.KUBEFLOW | Format.JUPYTERHUB
     ide: str = ""
     prefix: str = ""
+    fetch: Fetch | None = None
 
 
 def drafts_of(sources: Iterable[Source], options: Options) -> list[Draft]:
@@ -32,7 +34,7 @@ def drafts_of(sources: Iterable[Source], options: Options) -> list[Draft]:
     found: list[Draft] = []
     problems: list[Problem] = []
     documents: list[Document] = []
-    shelf = Shelf()
+    shelf = Shelf(options.fetch)
     for source in sources:
         try:
             documents += [inner for document in read(source) for inner in _unlisted(document)]

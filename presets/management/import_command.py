@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from compute.errors import Refused
 from presets import ides
 from presets.exchange import MAX_BYTES, Format, Options, Source, apply, preview, report
+from presets.exchange.fetching import fetch
 
 WOULD_CHANGE = 2
 
@@ -30,7 +31,7 @@ class ImportCommand(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         sources = [Source(path.name, _text(path)) for path in options["files"]]
-        wanted = Options(self.formats, options["ide"], options["prefix"])
+        wanted = Options(self.formats, options["ide"], options["prefix"], fetch if options.get("fetch_pictures") else None)
         try:
             plan = apply(None, sources, wanted) if options["apply"] else preview(sources, wanted)
         except Refused as refused:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 from base64 import b64encode
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
+from django.core.management import call_command
 
 from compute.errors import Refused
 from presets.exchange import rules
+from presets.exchange.fetching import fetch
 from presets.models import Image, Preset
 from presets.pictures import Picture, picture_of
-from tests.presets.exchange import bring, changes, image, kind, look, lost, schema_errors, written
+from tests.presets.exchange import bring, changes, image, kind, look, lost, schema_errors, source, written
 
 pytestmark = pytest.mark.django_db
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><path d="M0 0h8v8z"/></svg>'
@@ -177,6 +185,41 @@ def test_a_picture_that_is_not_in_the_files_is_named_and_leaves_the_presets_own(
     assert lost(plan)["spec.spawner.icon.configMap"] == rules.NO_MAP
     assert lost(plan)["spec.spawner.logo.url"] == rules.PICTURE
     assert Preset.objects.get().icon_id == picture_of(SVG).digest
+
+
+@pytest.fixture
+def site() -> Iterator[str]:
+    """A web site with one picture."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/icon.svg" else 404)
+            self.end_headers()
+            self.wfile.write(SVG)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_pictures_at_web_addresses_are_fetched_by_the_command_that_says_so_and_by_nothing_else(site: str, tmp_path: Path) -> None:
+    file = tmp_path / "lab.yaml"
+    file.write_text(source(pictured(icon={"url": f"{site}/icon.svg"}, logo={"url": f"{site}/none.svg"})).text)
+    call_command("import_kubeflow", str(file), "--apply", stdout=StringIO())
+    assert Preset.objects.get().icon is None
+    told = StringIO()
+    call_command("import_kubeflow", str(file), "--apply", "--fetch-pictures", stdout=told)
+    icon = Preset.objects.get().icon
+    assert icon is not None and bytes(icon.content) == SVG
+    assert "It could not be fetched: the answer was 404." in told.getvalue()
+    assert_stays_the_same()
+    for url in ("file:///etc/passwd", "http://127.0.0.1:1/icon.svg", "http://[", "ftp://x/y"):
+        with pytest.raises(ValidationError):
+            fetch(url)
 
 
 def test_a_config_map_that_no_kind_names_is_refused_not_dropped() -> None:
