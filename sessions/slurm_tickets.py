@@ -65,8 +65,10 @@ def queue_due() -> int:
     # Times further ahead than they could have been set are a clock that jumped.
     waiting = Q(queued_at__gt=now - LOST, queued_at__lte=now + LOST)
     time_has_come = Q(look_at=None) | Q(look_at__lte=now) | Q(look_at__gt=now + timedelta(days=1))
+    # A token that another key has signed is worth nothing any more, whatever its time.
+    key_replaced = Q(failures=0, issued_at__lt=F("session__slurm_cluster__signing_key__replaced_at"))
     applied = Q(session__applied_generation=F("session__generation"))
-    due = Q(entitled=True) & applied & time_has_come
+    due = Q(entitled=True) & applied & (time_has_come | key_replaced)
     due |= Q(entitled=False, expires_at__isnull=False) & (Q(failures=0) | time_has_come)
     tickets = SlurmTicket.objects.annotate(entitled=_entitled()).exclude(waiting).filter(due)
     keys = list(tickets.order_by().values_list("pk", flat=True)[:LIMIT])

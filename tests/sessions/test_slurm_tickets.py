@@ -22,6 +22,7 @@ from sessions import services, slurm_tickets, tasks
 from sessions.models import Desired, Phase, Session
 from sessions.slurm_models import SlurmTicket
 from storage.models import SlurmKey, Volume
+from storage.slurm_keys import replace_key
 from tests.conftest import Cast
 from tests.fakes import FakeDriver
 from tests.slurm_cast import GID, UID, slurm_cluster
@@ -101,6 +102,14 @@ def test_a_token_is_renewed_at_80_percent_and_not_before(attached: Session, driv
     ((host, files),) = driver.written
     assert (host, claims_in(files)["sun"]) == (attached.host, "slurm-owner")
     assert SlurmTicket.objects.get().look_at > timezone.now() + timedelta(minutes=20)
+    sweep()
+    assert len(driver.written) == 1
+
+
+def test_a_new_signing_key_gives_running_sessions_new_tokens_at_once(attached: Session, driver: FakeDriver) -> None:
+    replace_key(SlurmCluster.objects.get(), b"another signing key of the cluster, as long as it must be", None)
+    sweep()
+    assert len(driver.written) == 1
     sweep()
     assert len(driver.written) == 1
 
