@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -21,6 +21,8 @@ from sessions.models import Desired, Phase, Session, SessionQuerySet
 from sessions.paging import Page, keyset_page
 
 PAGE_SIZE = 25
+SOON = 2  # seconds between the looks of a list in which a session moves
+SELDOM = 10  # of any other: a cluster, or somebody else, may have changed one
 # Offered in the owner filter. Where there are more people, the search finds the rest.
 MAX_PEOPLE = 200
 # No user name may have a "~"; so this is never a person.
@@ -168,6 +170,11 @@ class Listing:
         if self.filters.owner and self.filters.owner not in dict(choices):
             choices.append((self.filters.owner, self.filters.owner))
         return choices
+
+
+def look_again(rows: Sequence[Row]) -> int:
+    """After how many seconds a list that shows these rows asks what is new."""
+    return SOON if any(row.session.is_moving for row in rows) else SELDOM
 
 
 def watched(query: Mapping[str, str]) -> dict[str, str]:

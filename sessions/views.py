@@ -22,7 +22,7 @@ from sessions import logs, services
 from sessions.actions import actions_for
 from sessions.detail import Detail, session_for_detail, volumes_on_delete
 from sessions.events import events_of
-from sessions.listing import Listing, watched
+from sessions.listing import Listing, look_again, watched
 from sessions.models import Desired, Phase, Session
 from sessions.slurm_panel import panel_of
 
@@ -35,7 +35,7 @@ def session_list(request: Any) -> HttpResponse:
     if request.htmx and "watch" in request.GET:
         return _poll_list(request, listing)
     context = _list_context(request, listing)
-    context["watch"] = [row for row in listing.rows if row.session.is_moving]
+    context |= {"watch": listing.rows, "look_again": look_again(listing.rows)}
     response = _page(request, "sessions/list.html", "results", context)
     if request.htmx and request.htmx.current_url_abs_path != context["here"]:
         response["HX-Push-Url"] = context["here"]
@@ -65,8 +65,7 @@ def _poll_list(request: Any, listing: Listing) -> HttpResponse:
         response = render(request, "sessions/list.html#results", {**context, "is_fragment": True})
         response["HX-Retarget"], response["HX-Reswap"] = "#results", "outerHTML"
         return response
-    watch = [row for row in rows if row.session.is_moving]
-    context |= {"changed": changed, "gone": sorted(gone), "watch": watch}
+    context |= {"changed": changed, "gone": sorted(gone), "watch": rows, "look_again": look_again(rows)}
     return render(request, "sessions/includes/list_poll.html", context)
 
 

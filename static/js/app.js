@@ -152,6 +152,16 @@
     refreshTimes();
   });
 
+  // --- What asks again and again rests while nobody looks, and asks at once when somebody does ----------------------
+  const polls = "[hx-get][hx-trigger^='every ']";
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    if (document.hidden && event.detail.elt.matches(polls)) event.preventDefault();
+  });
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) return;
+    for (const poll of document.querySelectorAll(polls)) htmx.ajax("GET", poll.getAttribute("hx-get"), { source: poll });
+  });
+
   markTheme();
   refreshTimes();
   setInterval(refreshTimes, 20000);

@@ -87,8 +87,16 @@ def test_the_main_path(page_as: PAGES, workspace: Workspace, stack: Stack) -> No
     (file,) = (stack.local_root / "claims" / workspace.namespace).glob("*/hello.txt")
     assert file.read_text() == "still here"
 
+    elsewhere = page_as("member")
+    elsewhere.goto(f"/w/{workspace.name}/sessions/")
+    menu = elsewhere.locator(f"#menu-of-{host}")
+    menu.locator("summary").click()
     page.get_by_role("button", name="Pause").click()
     phase(page, "Paused", 30)
+    elsewhere.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # as one that somebody comes back to
+    expect(elsewhere.locator(f"#status-{host}")).to_contain_text("Paused")
+    expect(menu.get_by_role("button", name="Resume")).to_be_visible()  # it stays open, and offers what can be done now
+    elsewhere.close()
     expect(page.get_by_role("button", name="Open", exact=True)).to_have_count(0)
     tab.reload()
     expect(tab.get_by_role("heading")).to_have_text(f"{session.name} is paused")

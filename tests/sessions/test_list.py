@@ -13,6 +13,7 @@ from django.test import Client
 
 from compute.models import Workspace
 from presets.models import Preset
+from sessions.listing import SELDOM, SOON
 from sessions.models import Desired, Phase, Session
 from tests.conftest import Cast
 
@@ -219,32 +220,47 @@ def test_names_are_escaped(cast: Cast, make: Any) -> None:
 # Polling
 
 
-def poll_address(client: Client, url: str = URL) -> str | None:
-    found = re.search(r'id="poller" hx-get="([^"]+)"', client.get(url).content.decode())
-    return found.group(1).replace("&amp;", "&") if found else None
+def poll_of(text: str) -> tuple[str, int]:
+    """Its address, and how many seconds it waits."""
+    found = re.search(r'id="poller" hx-get="([^"]+)" hx-trigger="every (\d+)s"', text)
+    assert found is not None
+    return found.group(1).replace("&amp;", "&"), int(found.group(2))
 
 
-def test_nothing_is_polled_while_nothing_moves(cast: Cast, make: Any) -> None:
-    make(3)
-    assert poll_address(cast.client("owner")) is None
+def poll_address(client: Client, url: str = URL) -> str:
+    return poll_of(client.get(url).content.decode())[0]
 
 
-def test_one_poll_asks_for_all_moving_rows_and_gets_nothing_while_nothing_changed(cast: Cast, make: Any) -> None:
+def test_one_poll_asks_for_all_rows_and_gets_nothing_while_nothing_changed(cast: Cast, make: Any) -> None:
     make(3, stem="starting", phase=Phase.PENDING)
     make(3, stem="running")
     client = cast.client("owner")
     address = poll_address(client)
-    assert address is not None
-    assert address.count("starting") == 3
-    assert "running" not in address
+    assert (address.count("starting"), address.count("running")) == (3, 3)
     response = client.get(address, headers=HTMX)
     assert (response.status_code, response.content) == (204, b"")
 
 
-def test_a_poll_brings_the_parts_of_changed_rows_only_and_ends_when_all_is_settled(cast: Cast, make: Any) -> None:
+def test_a_row_that_somebody_else_changes_is_noticed(cast: Cast, make: Any) -> None:
+    (one,) = make()
+    client = cast.client("owner")
+    address, seconds = poll_of(client.get(URL).content.decode())
+    assert seconds == SELDOM
+    Session.objects.filter(pk=one.pk).update(phase=Phase.FAILED, message="It ran out of memory.")
+    text = client.get(address, headers=HTMX).content.decode()
+    assert "It ran out of memory." in text
+    assert f'id="status-{one.host}" hx-swap-oob="true"' in text
+
+
+def test_a_list_without_sessions_asks_for_nothing(cast: Cast, workspace: Workspace) -> None:
+    assert 'id="poller"' not in cast.client("owner").get(URL).content.decode()
+
+
+def test_a_poll_brings_the_parts_of_changed_rows_only_and_slows_down_when_all_is_settled(cast: Cast, make: Any) -> None:
     one, two = make(2, phase=Phase.PENDING, message="Building the image.")
     client = cast.client("owner")
-    address = poll_address(client)
+    address, seconds = poll_of(client.get(URL).content.decode())
+    assert seconds == SOON
     Session.objects.filter(pk=one.pk).update(phase=Phase.RUNNING, message="Ready to open.")
     text = client.get(address, headers=HTMX).content.decode()
     assert f'id="status-{one.host}" hx-swap-oob="true"' in text
@@ -252,9 +268,11 @@ def test_a_poll_brings_the_parts_of_changed_rows_only_and_ends_when_all_is_settl
     assert f'id="status-{two.host}"' not in text
     assert "<details" not in text, "the menu itself is never swapped: it may be open"
     assert f"{two.host}:" in text
+    assert poll_of(text)[1] == SOON
     Session.objects.filter(pk=two.pk).update(phase=Phase.FAILED)
-    text = client.get(address, headers=HTMX).content.decode()
-    assert 'id="poller"></div>' in text
+    address, seconds = poll_of(client.get(address, headers=HTMX).content.decode())
+    assert seconds == SELDOM
+    assert client.get(address, headers=HTMX).status_code == 204
 
 
 def test_a_session_that_went_away_takes_its_row_along(cast: Cast, make: Any) -> None:
