@@ -12,6 +12,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
+from typing import cast
 
 from django.db import transaction
 from django.db.models import F, Q
@@ -63,18 +66,27 @@ def idleness_of(session: Session) -> Idleness | None:
 
 def queue_due() -> int:
     """Queue questions to the IDEs that are due; returns how many. One query when no preset pauses, two when nothing is due."""
-    presets = list(Preset.objects.filter(idle_pause_seconds__isnull=False).order_by().values_list("pk", flat=True))
-    if not presets:
+    presets = Preset.objects.filter(idle_pause_seconds__isnull=False).order_by().values_list("pk", "idle_pause_seconds")
+    limits: dict[int, list[int]] = {}
+    for pk, seconds in presets:
+        limits.setdefault(cast("int", seconds), []).append(pk)
+    if not limits:
         return 0
     now = timezone.now()
-    due = Q(ask_activity_at=None) | Q(ask_activity_at__lte=now) | Q(ask_activity_at__gt=now + MOST * 2)  # a clock that jumped
-    found = list(_running().filter(due, preset__in=presets).order_by().values_list("pk", flat=True)[:LIMIT])
+    due = reduce(or_, (_due(timedelta(seconds=seconds), keys, now) for seconds, keys in limits.items()))
+    found = list(_running().filter(due).order_by().values_list("pk", flat=True)[:LIMIT])
     for start in range(0, len(found), BATCH):
         batch = found[start : start + BATCH]
         with transaction.atomic():
             Session.objects.filter(pk__in=batch).update(ask_activity_at=now + CLAIM)
             async_task(ask, *batch)
     return len(found)
+
+
+def _due(limit: timedelta, presets: list[int], now: datetime) -> Q:
+    """Those whose time has come; and those to be asked later than they should be: the limit is a new one, or the clock jumped."""
+    late = Q(ask_activity_at__gt=now + max(CLAIM, _interval(limit)) + LEAST)
+    return Q(preset__in=presets) & (Q(ask_activity_at=None) | Q(ask_activity_at__lte=now) | late)
 
 
 def ask(*session_ids: int) -> None:

@@ -242,6 +242,17 @@ def test_only_what_is_due_is_asked_and_all_of_it_in_a_few_tasks(
     assert idle.queue_due() == 0
 
 
+def test_a_new_limit_holds_at_once(running: Make, ide: Ide) -> None:
+    ide.jupyter(timedelta(minutes=30))
+    running()
+    Preset.objects.update(idle_pause_seconds=24 * HOUR)
+    asked(Session.objects.get())
+    assert idle.queue_due() == 0
+    Preset.objects.update(idle_pause_seconds=HOUR // 4)
+    assert idle.queue_due() == 1
+    assert asked(Session.objects.get()).desired == Desired.PAUSED
+
+
 def test_asking_many_costs_as_little_as_the_slowest_of_them(running: Make, ide: Ide, django_assert_max_num_queries: Any) -> None:
     ide.jupyter(timedelta(minutes=1))
     sessions = [running(name=f"s{number}") for number in range(4)]
