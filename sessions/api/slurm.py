@@ -15,7 +15,7 @@ from sessions.api.serializers import Answer, Time
 from sessions.api.sessions import READING, SessionsView
 from sessions.slurm_panel import Panel, panel_of
 
-EXAMPLE = {
+SLURM_EXAMPLE = {
     "cluster": "hpc",
     "status": "well",
     "cause": "",
@@ -88,7 +88,7 @@ class SessionSlurm(SessionsView):
         summary="Show a session’s Slurm cluster",
         scopes=READING,
         answer=SlurmSerializer,
-        example=EXAMPLE,
+        example=SLURM_EXAMPLE,
     )
     def get(self, request: Request, workspace: str, name: str) -> Response:
         """As its owner was told when it was last asked: once a minute while the session runs, and soon after each look.

@@ -15,6 +15,7 @@ from config.templatetags.slipway import money
 from sessions.api import catalog_examples, session_examples, webhook_examples
 from sessions.api.me import ME_EXAMPLE
 from sessions.api.secrets import SECRET_EXAMPLE
+from sessions.api.slurm import SLURM_EXAMPLE
 from sessions.api.tokens import TOKEN_EXAMPLE
 from sessions.api.volumes import TRASHED_EXAMPLE, VOLUME_EXAMPLE
 from sessions.api.workspaces import QUOTA_EXAMPLE, WORKSPACE_EXAMPLE
@@ -36,6 +37,8 @@ EXAMPLES = [
     (slipway.OpenedSession, session_examples.OPENED),
     (slipway.Log, session_examples.LOG),
     (slipway.Events, {"items": [session_examples.EVENT], "total": 1, "problem": ""}),
+    (slipway.AttachedSlurm, SLURM_EXAMPLE),
+    (slipway.AttachedSlurm, {**SLURM_EXAMPLE, "nodes": None, "jobs": None, "jobs_total": None}),
     (slipway.Activity, session_examples.ACTIVITY),
     (slipway.Webhook, webhook_examples.WEBHOOK),
     (slipway.WebhookWithSecret, webhook_examples.WITH_SECRET),

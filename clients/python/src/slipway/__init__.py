@@ -10,6 +10,7 @@ from slipway.errors import ApiError, NotReached, Problem, SlipwayError, TimedOut
 from slipway.launching import DataVolume, Home, Launch
 from slipway.price import Price
 from slipway.shapes import as_json
+from slipway.slurm import AttachedSlurm, SlurmJob, SlurmNodes, SlurmPartition
 from slipway.things import (
     Activity,
     Cluster,
@@ -43,6 +44,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Activity",
     "ApiError",
+    "AttachedSlurm",
     "Cluster",
     "ComputePool",
     "Configuration",
@@ -68,6 +70,9 @@ __all__ = [
     "Slipway",
     "SlipwayError",
     "SlurmCluster",
+    "SlurmJob",
+    "SlurmNodes",
+    "SlurmPartition",
     "Step",
     "TimedOut",
     "Token",

@@ -10,6 +10,7 @@ from slipway.errors import ApiError, NotReached, TimedOut
 from slipway.launching import Launch
 from slipway.resource import Resource, matching, once
 from slipway.shapes import parse
+from slipway.slurm import AttachedSlurm
 from slipway.things import Activity, Events, Log, OpenedSession, Session, Validation
 
 Phase = Literal["Running", "Paused", "Failed"]
@@ -147,6 +148,10 @@ class Sessions(Resource):
     def events(self, name: str) -> Events:
         """What the cluster says has happened to it."""
         return self._get(Events, name, "events")
+
+    def slurm(self, name: str) -> AttachedSlurm:
+        """The Slurm cluster that is attached to it. 404 when there is none."""
+        return self._get(AttachedSlurm, name, "slurm")
 
     def activity(self, name: str) -> Iterator[Activity]:
         """What was asked of it and by whom, and how its phase changed; the latest first."""
