@@ -18,15 +18,18 @@ from django.utils import timezone
 from playwright.sync_api import Page
 
 from compute import tokens
-from compute.models import Scope, Workspace
+from compute.models import Scope, SlurmCluster, Workspace
+from compute.slurm_client import version_skew
 from presets.models import Configuration, Preset
 from sessions import gateway, services
 from sessions.models import Draft, Phase, Session
+from sessions.slurm_models import SlurmSight
 from sessions.spec import SpecInput, defaults
 from sessions.webhooks.models import Webhook, WebhookDelivery
 from sessions.wizard import STEPS, Answers, VariableRow, VolumeRow
 from storage import services as storage
 from storage.models import Secret, Volume
+from storage.slurm_keys import replace_key
 from tests.live.pages import START_SECONDS
 from tests.stack import Stack
 
@@ -77,6 +80,7 @@ class Gallery:
         services.pause(self.member, self.sessions["Paused"])
         for phase, session in self.sessions.items():
             self._wait_for(session.name, phase)
+        self._slurm(self.sessions["Paused"])
 
     def close(self) -> None:
         for session in Session.objects.filter(workspace=self.workspace):
@@ -101,6 +105,27 @@ class Gallery:
         status = WebhookDelivery.Status
         self.webhook.deliveries.create(status=status.DELIVERED, attempts=1, response_code=200, response_text="ok", **done)
         self.lost = self.webhook.deliveries.create(status=status.FAILED, attempts=8, response_code=502, error="It answered 502.", **done)
+
+    def _slurm(self, session: Session) -> None:
+        """A cluster whose controller has gone away after it was heard of: so the page has all that it can have."""
+        nodes = {"idle": 12, "in_use": 30, "other": 1}
+        job = {"id": "4711", "name": "train-resnet", "state": "RUNNING", "elapsed": "12:30", "reason": "", "partition": "gpu"}
+        seen = {
+            "version": "21.08.1",
+            "client_version": "22.05.8",
+            "nodes": nodes,
+            "skew": version_skew("22.05.8", "21.08.1"),
+            "partitions": [{"name": name, "state": "up", "time_limit": "1-00:00:00", "nodes": nodes} for name in ("debug", "gpu")],
+            "jobs": [job, {**job, "id": "4712", "state": "PENDING", "elapsed": "0:00", "reason": "Resources"}],
+            "jobs_total": 120,
+        }
+        self.slurm = SlurmCluster.objects.create(
+            name=f"hpc-{self.workspace.name}", display_name="HPC West", controllers="127.0.0.1:1", enabled=True
+        )
+        self.slurm.workspaces.set([self.workspace])
+        replace_key(self.slurm, bytes(32), self.member)
+        SlurmSight.objects.create(slurm_cluster=self.slurm, user=self.member, seen=seen, answered_at=timezone.now())
+        Session.objects.filter(pk=session.pk).update(slurm_cluster=self.slurm)
 
     def _configuration(self, name: str, script: str) -> str:
         slug = f"{name}-{self.workspace.name}"
@@ -190,6 +215,7 @@ VIEWS: dict[str, View] = {
     },
     "session-log": View("member", lambda g: g.session("Running", "logs/")),
     "session-log-hidden": View("viewer", lambda g: g.session("Running", "logs/")),
+    "session-slurm": View("member", lambda g: g.session("Paused", "slurm/"), main=True, drawn=".slurm-away"),
     "session-events": View("member", lambda g: g.session("Failed", "events/"), main=True),
     "session-viewer": View("viewer", lambda g: g.session("Failed")),
     "session-delete": View("member", lambda g: g.session("Paused", "delete/"), main=True),
@@ -217,6 +243,7 @@ VIEWS: dict[str, View] = {
     "admin": View("admin", lambda g: "/admin/", main=True),
     "admin-cluster-health": View("admin", lambda g: "/admin/compute/cluster/health/", main=True),
     "admin-cluster": View("admin", lambda g: f"/admin/compute/cluster/{g.workspace.cluster_id}/change/"),
+    "admin-slurm": View("admin", lambda g: f"/admin/compute/slurmcluster/{g.slurm.pk}/change/"),
     "admin-tokens": View("admin", lambda g: "/admin/compute/apitoken/"),
     "admin-presets": View("admin", lambda g: "/admin/presets/preset/"),
     "admin-preset": View("admin", lambda g: f"/admin/presets/preset/{Preset.objects.get(slug='jupyterlab').pk}/change/"),
