@@ -170,14 +170,15 @@ def own_conf() -> str:
 
 
 def version_skew(client: str, controller: str) -> str:
-    """A sentence when Slurm does not promise that a client of that version works with the controller; empty when it does."""
+    """A sentence when Slurm does not promise that this machine's client works with the controller; empty when it does."""
     theirs, ours = _release(controller), _release(client)
-    if theirs is None or ours is None or theirs == ours:
+    if theirs is None or ours is None:
         return ""
+    differs = f"Slipway’s own Slurm client ({client}) is {{}} than the controller ({controller}): what is shown may be wrong or missing."
     if ours > theirs:
-        return f"The Slurm client ({client}) is newer than the controller ({controller}): commands may fail. Use a client of its release."
+        return f"{differs.format('newer')} An admin can install a client of its release."
     if theirs[0] - ours[0] >= 2:
-        return f"The Slurm client ({client}) is years older than the controller ({controller}): commands may fail. Use a newer client."
+        return f"{differs.format('years older')} An admin can install a newer one."
     return ""
 
 
