@@ -101,10 +101,11 @@ class Namespace:
 
 @dataclass(frozen=True)
 class Account:
-    """Whom the session's processes run as, in numbers."""
+    """Whom the session's processes run as, in numbers, and what programs call it."""
 
     uid: int = 1000
     gid: int = 100
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,8 @@ class Workload:
     applying the same revision again is a no-op on a cluster that already has it.
     ``generation`` says which intent asks for it, see ``Driver``. ``start_timeout`` is in seconds.
     ``command`` starts the IDE in a container image (a local recipe has its own); ``home`` is the home directory.
-    ``account`` is who its processes run as; without one, whoever the cluster runs sessions as.
+    ``account`` is who its processes run as; without one, whoever the cluster runs sessions as. ``known_accounts`` are those
+    that programs must find by name where the image does not know them: its own, and others.
 
     ``programs`` are in a folder of their own, ``bin``. Beside it are ``live``, with the ``live_files`` (name → secret text)
     that ``Driver.write_files`` replaces while the session runs, and ``supply``, what the ``supply`` has copied.
@@ -172,6 +174,7 @@ class Workload:
     home: str = ""
     files: tuple[File, ...] = ()
     account: Account | None = None
+    known_accounts: tuple[Account, ...] = ()
     programs: tuple[Program, ...] = ()
     live_files: dict[str, str] = field(default_factory=dict)
     supply: Supply | None = None

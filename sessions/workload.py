@@ -51,8 +51,10 @@ def _slurm(attached: dict[str, Any] | None) -> dict[str, Any]:
     """What a session with a Slurm cluster has in addition. Its token is no part of the row: ``sessions.slurm_tickets`` adds it."""
     if attached is None:
         return {}
+    account = Account(attached["uid"], attached["gid"], attached["user"])
     return {
-        "account": Account(attached["uid"], attached["gid"]),
+        "account": account,
+        "known_accounts": (account, slurm_programs.SLURM),
         "programs": slurm_programs.PROGRAMS,
         "supply": slurm_programs.supply(attached["client_image"]),
     }

@@ -27,6 +27,7 @@ class Walk:
     """One walk through a stack. Each step is a method; ``host`` is the session that the wizard launches."""
 
     preset = "jupyterlab"
+    workspace = WORKSPACE
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -54,17 +55,17 @@ class Walk:
 
     def launch(self) -> None:
         """Next, Next, Launch, with the defaults of the preset."""
-        page = self.browser.get(f"/w/{WORKSPACE}/sessions/new/?preset={self.preset}")
+        page = self.browser.get(f"/w/{self.workspace}/sessions/new/?preset={self.preset}")
         for step, button in (("preset", "next"), ("compute", "next"), ("storage", "launch")):
             page = self.browser.submit(page, page.form(f"/{step}/"), {}, button)
             assert not page.path.endswith(f"/{step}/"), f"The step {step} refused its defaults: {page.errors()}"
-        found = re.fullmatch(rf"/w/{WORKSPACE}/sessions/([^/]+)/", page.path)
+        found = re.fullmatch(rf"/w/{self.workspace}/sessions/([^/]+)/", page.path)
         assert found, f"The wizard led to {page.url}, not to the session:\n{page.text[:3000]}"
         self.host = found[1]
         self.origin = self.stack.session_url(self.host)
 
     def page(self) -> Page:
-        return self.browser.get(f"/w/{WORKSPACE}/sessions/{self.host}/")
+        return self.browser.get(f"/w/{self.workspace}/sessions/{self.host}/")
 
     def wait_for_phase(self, phase: str, seconds: float = 180) -> Page:
         deadline = time.monotonic() + seconds
@@ -122,18 +123,18 @@ class Walk:
         assert self.call("GET", "/api/contents/smoke.txt")["content"] == "still here"
 
     def delete(self) -> None:
-        page = self.browser.get(f"/w/{WORKSPACE}/sessions/{self.host}/delete/")
+        page = self.browser.get(f"/w/{self.workspace}/sessions/{self.host}/delete/")
         self.browser.submit(page, page.form("/delete/"))
         deadline = time.monotonic() + 60
-        while self.browser.get(f"/w/{WORKSPACE}/sessions/{self.host}/", allow=(200, 404)).response.status_code != 404:
+        while self.browser.get(f"/w/{self.workspace}/sessions/{self.host}/", allow=(200, 404)).response.status_code != 404:
             assert time.monotonic() < deadline, "The session is still there."
             time.sleep(0.1)
         self.nothing_runs()
 
     def volume_is_there(self) -> None:
         name = f"home-{self.host.rpartition('-')[0]}"
-        assert name in self.browser.get(f"/w/{WORKSPACE}/volumes/").text, f"The volumes page does not name {name}."
-        kept = list((self.stack.local_root / "claims" / WORKSPACE).glob("*/smoke.txt"))
+        assert name in self.browser.get(f"/w/{self.workspace}/volumes/").text, f"The volumes page does not name {name}."
+        kept = list((self.stack.local_root / "claims" / self.workspace).glob("*/smoke.txt"))
         assert [path.read_text() for path in kept] == ["still here"]
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compute.workload import Program, Supply
+from compute.workload import Account, Program, Supply
 
 FOLDER = Path(__file__).parent
+SLURM = Account(64030, 64030, "slurm")  # whom controllers usually run as: a client refuses to go on if it does not know the name
 COMMANDS = ("sinfo", "sbatch", "squeue", "scancel", "sacct", "scontrol")
 LIVE_FILE = "slurm"  # what the scripts read; see ``sessions.slurm_tickets``
 

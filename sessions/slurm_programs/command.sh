@@ -28,12 +28,26 @@ without_us() {
 }
 without_us
 
-# The image's own client, or the one that an admin has put beside it.
+# The image's own client, or, where that has none or one that takes no tokens, the one that an admin has put beside it.
+takes_tokens() {
+  folder=$(readlink -f "$1") && folder=${folder%/*}/..
+  for plugin in "$folder"/lib*/slurm*/auth_jwt.so "$folder"/lib/*/slurm*/auth_jwt.so; do
+    [ ! -e "$plugin" ] || return 0
+  done
+  return 1
+}
 supply=$here/../supply
-if ! client=$(command -v "$name"); then
-  [ ! -e "$supply/problem" ] || fail "$(cat "$supply/problem")"
-  [ -x "$supply/bin/$name" ] || fail "there is no Slurm client in this session's image. Choose an image that has one, or ask an admin to name a client image for the Slurm cluster."
-  client=$supply/bin/$name
+client=$(command -v "$name")
+if [ -z "$client" ] || ! takes_tokens "$client"; then
+  if [ -x "$supply/bin/$name" ]; then
+    client=$supply/bin/$name
+  elif [ -n "$client" ]; then
+    echo "$name: the Slurm client of this session's image seems to lack the plugin auth/jwt (Debian's package slurm-wlm-jwt-plugin)." >&2
+  elif [ -e "$supply/problem" ]; then
+    fail "$(cat "$supply/problem")"
+  else
+    fail "there is no Slurm client in this session's image. Choose an image that has one, or ask an admin to name a client image for the Slurm cluster."
+  fi
 fi
 
 run() {

@@ -392,10 +392,10 @@ def test_live_files_are_replaced_and_what_comes_late_changes_nothing(
 
 
 def test_a_session_of_another_account_finds_its_programs_first(driver: KubernetesDriver, namespace: str) -> None:
-    hello = Program("hello", '#!/bin/sh\necho "$(id -u):$(id -g) read $(cat "${0%/*}/../live/token")"\n')
-    tools = {"programs": (hello,), "live_files": {"token": "the-token"}, "account": Account(20001, 20002)}
-    wanted = workload(namespace, **tools, command=("sh", "-c", f"hello; sh -lc hello; {SERVE}"))
+    hello = Program("hello", '#!/bin/sh\necho "$(id -un) of $(id -gn), $(id -u):$(id -g) read $(cat "${0%/*}/../live/token")"\n')
+    tools = {"programs": (hello,), "live_files": {"token": "the-token"}, "account": (ada := Account(20001, 20002, "ada"))}
+    wanted = workload(namespace, **tools, known_accounts=(ada,), command=("sh", "-c", f"hello; sh -lc hello; {SERVE}"))
     driver.apply(wanted)
     wait(lambda: driver.observe(namespace, wanted.name).ready, "ready")
-    assert driver.logs(namespace, wanted.name).splitlines()[:2] == ["20001:20002 read the-token"] * 2
+    assert driver.logs(namespace, wanted.name).splitlines()[:2] == ["ada of ada, 20001:20002 read the-token"] * 2
     driver.remove(namespace, wanted.name, 2)

@@ -151,6 +151,7 @@ def test_values_scripts_and_files_are_in_the_secret_alone() -> None:
 def test_programs_and_live_files_are_volumes_of_the_secret_and_their_text_is_nowhere_else() -> None:
     tools = {"programs": (Program("sbatch", "#!/bin/sh"),), "live_files": {"token": "top-secret"}, "account": Account(20001, 20002)}
     workload = replace(WORKLOAD, **tools, init_scripts=(), files=(), supply=Supply("slurm:1", 'cp x "$TARGET"'))
+    workload = replace(workload, known_accounts=(Account(20001, 20002, "ada"),))
     built = objects.statefulset(workload)
     assert "top-secret" not in str(built)
     data = {key: b64decode(value).decode() for key, value in objects.secret(workload)["data"].items()}
@@ -164,15 +165,23 @@ def test_programs_and_live_files_are_volumes_of_the_secret_and_their_text_is_now
         {"name": "bin", "secret": {**secret, "defaultMode": 0o555, "items": [{"key": "program.sbatch", "path": "sbatch"}]}},
         {"name": "live", "secret": {**secret, "defaultMode": 0o440, "items": [{"key": "live.token", "path": "token"}]}},
         {"name": "supply", "emptyDir": {}},
+        {"name": "accounts", "emptyDir": {}},
     ]
-    (ide,), (supply,) = pod["containers"], pod["initContainers"]
+    (ide,), (supply, names) = pod["containers"], pod["initContainers"]
     assert ide["command"] == ["sh", "-c", 'PATH="/opt/slipway/bin:$$PATH" exec "$$@"', "sh", "jupyter", "$$(HOME)"]
     assert ide["volumeMounts"][3:] == [
         {"name": "bin", "mountPath": "/opt/slipway/bin", "readOnly": True},
         {"name": "slipway", "mountPath": "/etc/profile.d/slipway.sh", "subPath": "profile", "readOnly": True},
         {"name": "live", "mountPath": "/opt/slipway/live", "readOnly": True},
         {"name": "supply", "mountPath": "/opt/slipway/supply", "readOnly": True},
+        {"name": "accounts", "mountPath": "/etc/passwd", "subPath": "passwd", "readOnly": True},
+        {"name": "accounts", "mountPath": "/etc/group", "subPath": "group", "readOnly": True},
     ]
+    assert (names["name"], names["image"], names["env"]) == (
+        "accounts",
+        ide["image"],
+        [{"name": "TARGET", "value": "/opt/slipway/accounts"}],
+    )
     assert supply == {
         "name": "supply",
         "image": "slurm:1",

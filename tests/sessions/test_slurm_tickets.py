@@ -68,7 +68,8 @@ def grow_old(session: Session, **fields: Any) -> None:
 
 def test_a_session_starts_as_its_owner_with_a_token(attached: Session, driver: FakeDriver) -> None:
     (workload,) = driver.applied
-    assert workload.account == Account(UID, GID)
+    assert workload.account == Account(UID, GID, "slurm-owner")
+    assert [account.name for account in workload.known_accounts] == ["slurm-owner", "slurm"]
     assert workload.env["SLURM_CONF_SERVER"] == "slurm.example.com:6817"
     assert {"sbatch", "squeue", "srun"} <= {program.name for program in workload.programs}
     claims = claims_in(workload.live_files)

@@ -8,7 +8,7 @@ from compute.workload import Workload
 
 FIELD_MANAGER = "slipway"
 CONTAINER = "ide"
-SUPPLY = "supply"  # the container that copies programs from another image
+SUPPLY, ACCOUNTS = "supply", "accounts"  # containers that run before the session: another image's programs, and who is who
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "slipway"

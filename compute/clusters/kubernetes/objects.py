@@ -11,7 +11,7 @@ from typing import Any
 
 from kubernetes.utils.quantity import parse_quantity
 
-from compute.clusters.kubernetes import labels
+from compute.clusters.kubernetes import accounts, labels
 from compute.workload import Account, Claim, InitScript, Resources, Supply, Workload
 
 Json = dict[str, Any]
@@ -21,7 +21,6 @@ SECRET_TYPE = "slipway.dev/session"  # noqa: S105
 SCRIPT_PATH = "/run/slipway/init.sh"
 KEPT = "slipway"  # the volume of the session's Secret: scripts and files
 TOOLS = "/opt/slipway"  # has the folders bin, live and supply, each a volume
-SUPPLIED = f"{TOOLS}/supply"
 PROFILE_PATH = "/etc/profile.d/slipway.sh"
 PROFILE = f'case ":$PATH:" in *:{TOOLS}/bin:*) ;; *) PATH="{TOOLS}/bin:$PATH" ;; esac\n'
 LIVE = "live."  # what the keys of live files start with
@@ -129,8 +128,9 @@ def _pod(workload: Workload) -> Json:
         "containers": [_ide(workload)],
         "volumes": _volumes(workload),
     }
-    supply = [_supply(workload, workload.supply)] if workload.supply else []
-    if first := supply + [_init(workload, n, script) for n, script in enumerate(workload.init_scripts, 1)]:
+    before = [_supply(workload, workload.supply)] if workload.supply else []
+    before += [_accounts(workload)] if workload.known_accounts else []
+    if first := before + [_init(workload, n, script) for n, script in enumerate(workload.init_scripts, 1)]:
         pod["initContainers"] = first
     if workload.node_selector:
         pod["nodeSelector"] = dict(workload.node_selector)
@@ -186,15 +186,25 @@ def _with_programs(workload: Workload) -> tuple[str, ...]:
 
 
 def _supply(workload: Workload, supply: Supply) -> Json:
-    """Copies from another image what the session's own lacks. It sees nothing of the session: no variable, no volume."""
+    """Copies from another image what the session's own lacks."""
+    return _copier(workload, labels.SUPPLY, supply.image, supply.script, "supply")
+
+
+def _accounts(workload: Workload) -> Json:
+    """Makes lists of accounts and groups that are the image's own, and name what it does not know."""
+    return _copier(workload, labels.ACCOUNTS, workload.image, accounts.script(workload.known_accounts, workload.home), "accounts")
+
+
+def _copier(workload: Workload, name: str, image: str, script: str, volume: str) -> Json:
+    """Fills a volume before the session starts. It sees nothing of the session: no variable, no other volume."""
     return {
-        "name": labels.SUPPLY,
-        "image": supply.image,
-        "command": ["sh", "-c", _literal(supply.script)],
-        "env": [{"name": "TARGET", "value": SUPPLIED}],
+        "name": name,
+        "image": image,
+        "command": ["sh", "-c", _literal(script)],
+        "env": [{"name": "TARGET", "value": f"{TOOLS}/{volume}"}],
         "resources": _resources(replace(workload.resources, gpus=0)),
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        "volumeMounts": [{"name": "supply", "mountPath": SUPPLIED}],
+        "volumeMounts": [{"name": volume, "mountPath": f"{TOOLS}/{volume}"}],
     }
 
 
@@ -248,7 +258,9 @@ def _tool_mounts(workload: Workload) -> list[Json]:
     if workload.live_files:
         mounts.append({"name": "live", "mountPath": f"{TOOLS}/live", "readOnly": True})
     if workload.supply:
-        mounts.append({"name": "supply", "mountPath": SUPPLIED, "readOnly": True})
+        mounts.append({"name": "supply", "mountPath": f"{TOOLS}/supply", "readOnly": True})
+    if workload.known_accounts:
+        mounts += [{"name": "accounts", "mountPath": f"/etc/{file}", "subPath": file, "readOnly": True} for file in ("passwd", "group")]
     return mounts
 
 
@@ -274,6 +286,8 @@ def _tool_volumes(workload: Workload) -> list[Json]:
         volumes.append({"name": "live", "secret": {"secretName": workload.name, "defaultMode": OWN, "items": items}})
     if workload.supply:
         volumes.append({"name": "supply", "emptyDir": {}})
+    if workload.known_accounts:
+        volumes.append({"name": "accounts", "emptyDir": {}})
     return volumes
 
 

@@ -96,6 +96,8 @@ def script_name(container: Container) -> str:
     """An init container, as people know it: Slipway names those of init scripts init-<n>-<slug>."""
     if container.name == labels.SUPPLY:
         return "the copying of programs from another image"
+    if container.name == labels.ACCOUNTS:
+        return "the naming of the session’s account"
     slug = container.name.split("-", 2)[-1]
     return f"the init script “{slug}”"
 
