@@ -7,6 +7,7 @@ import os
 import pwd
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -86,3 +87,23 @@ def test_the_name_of_a_file_leads_nowhere_else(machine: Machine) -> None:
         with pytest.raises(ClusterError):
             machine.driver.apply(replace(machine.workload(), live_files={name: "x"}))
     assert json.loads(json.dumps(machine.status())) == {}
+
+
+@needs_root
+def test_a_volume_goes_to_another_account_unless_it_only_reads_or_shares_the_group(machine: Machine) -> None:
+    machine.start(**tools(machine, account=OTHER))
+    sh(machine, "echo theirs > ~/sales/report; echo old > ~/note")
+    machine.driver.pause(machine.namespace, "s", 2)
+    machine.paused()
+    colleague = Account(34567, OTHER.gid)
+    machine.start("t", **tools(machine, account=colleague))
+    assert sh_of(machine, "t", "cat sales/report archive/x; touch sales/mine; stat -Lc %u:%g . sales sales/mine") == (
+        "theirs\n34567:23456\n12345:23456\n34567:23456\n"
+    )
+    owners = {name: machine.claim(name).stat().st_uid for name in ("home", "sales", "archive")}
+    assert owners == {"home": colleague.uid, "sales": OTHER.uid, "archive": OTHER.uid}
+
+
+def sh_of(machine: Machine, name: str, command: str) -> str:
+    told: str = json.loads(machine.get("/run/" + quote(command), name).text)["out"]
+    return told

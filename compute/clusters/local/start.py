@@ -62,7 +62,7 @@ class Start:
         for folder in made:  # what is inside first: a folder that is another user's may hold anything a moment later
             os.chown(folder, self.account.uid, self.account.gid, follow_symlinks=False)
         for mount in self.workload["mounts"]:
-            give(self.session.claim(mount["claim"]), self.account)
+            give(self.session.claim(mount["claim"]), self.account, mount["home"], mount["read_only"])
         for log in (self.session.init_log, self.session.server_log):
             log.write_bytes(b"")
         return self._isolation()
@@ -117,14 +117,22 @@ def unreachable(user: str) -> str:
     return f"{user} may not enter a folder above the sessions' own; set SLIPWAY_LOCAL_ROOT to a path that every user may enter"
 
 
-def give(claim: Path, account: Account) -> None:
+def give(claim: Path, account: Account, home: bool = False, read_only: bool = False) -> None:
     """Make a claim belong to the session user, with all that is in it when it was another's.
 
+    Who only reads it takes it from nobody, nor does one of its group, unless it is a home.
     Symbolic links are never followed. A file with several names may be one of the machine's, which the user before linked
     into the claim: it is handed over only if it was that user's.
     """
-    before = claim.lstat().st_uid
+    found = claim.lstat()
+    before = found.st_uid
     if os.getuid() != 0 or before == account.uid:
+        return
+    if read_only:
+        claim.chmod(stat.S_IMODE(found.st_mode) | 0o005)
+        return
+    if not home and found.st_gid == account.gid:
+        claim.chmod(stat.S_IMODE(found.st_mode) | 0o2070)
         return
     for _, names, files, descriptor in os.fwalk(claim, follow_symlinks=False):
         for name in (*names, *files):
