@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.utils import timezone
 
 from compute.models import SlurmCluster, Workspace
 from presets.models import Preset
 from sessions.models import Desired, Phase, Session
+from sessions.slurm_models import SlurmSight
 from storage.slurm_keys import replace_key
 from tests.laboratory import wait_until
 from tests.live.conftest import PASSWORDS
@@ -34,10 +37,18 @@ def session(world: World) -> Iterator[Session]:
         image=preset.images.filter(is_default=True).get(),
         pod_size=preset.pod_sizes.filter(is_default=True).get(),
         slurm_cluster=world.cluster,
-        **{"desired": Desired.PAUSED, "phase": Phase.PAUSED, "applied_generation": 1, "status_generation": 1},
+        desired=Desired.PAUSED,
+        phase=Phase.PAUSED,
+        applied_generation=1,
+        status_generation=1,
     )
     yield session
     session.delete()
+
+
+def grow_old() -> None:
+    """What was last heard is a minute old, so that a look at the page asks again."""
+    SlurmSight.objects.update(asked_at=timezone.now() - timedelta(minutes=1))
 
 
 def test_the_page_tells_of_the_cluster_and_of_the_owners_jobs_alone(world: World, session: Session) -> None:
@@ -51,8 +62,10 @@ def test_the_page_tells_of_the_cluster_and_of_the_owners_jobs_alone(world: World
     assert "Reachable" in pages["admin"]() and "members-own" not in pages["admin"]()
 
     world.slurm.stop("slurmctld")
+    grow_old()
     wait_until(lambda: "The controller is down" in pages["member"](), SOON, "that it is down")
     assert "members-own" in pages["member"]()  # what was last heard
     world.slurm.start("slurmctld")
+    grow_old()
     wait_until(lambda: "Reachable" in pages["member"](), SOON, "that it is back")
     world.slurm.ask(USERS["member"], "scancel", job)
