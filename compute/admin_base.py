@@ -60,6 +60,12 @@ class CatalogFormSet(BaseInlineFormSet):
     """Fields that no two rows may share, each with what to say."""
     uses: Sequence[Use] = ()
 
+    def add_fields(self, form: Any, index: int | None) -> None:
+        """Each input says what it is: rows of a table show their labels as its head only."""
+        super().add_fields(form, index)
+        for name, field in form.fields.items():
+            field.widget.attrs.setdefault("aria-label", form[name].label)
+
     def rows(self) -> list[Any]:
         """The valid forms that will be rows once this is saved, in their order on the page."""
         return [

@@ -20,7 +20,7 @@ from playwright.sync_api import Page
 from compute import tokens
 from compute.models import Scope, SlurmCluster, Workspace
 from compute.slurm_client import version_skew
-from presets.models import Configuration, Preset
+from presets.models import Configuration, Preset, PresetVariable
 from sessions import gateway, services
 from sessions.models import Draft, Phase, Session
 from sessions.slurm_models import SlurmSight
@@ -69,6 +69,8 @@ class Gallery:
             Secret.objects.create(bundle=workspace.secrets_bundle, name=name, value="x", description="Read access", updated_by=self.member)
         self.old = Volume.objects.create(workspace=workspace, owner=self.member, name="home-old", kind="home", size="5Gi")
         storage.trash_volume(self.member, self.old)
+        for name in ("JUPYTER_CONFIG_DIR_EXTRA", "TEAM_MIRROR"):
+            PresetVariable.objects.get_or_create(preset=Preset.objects.get(slug="jupyterlab"), name=name, defaults={"value": "x"})
         self._webhook()
         tokens.create_token(self.member, name="laptop", scopes=[Scope.READ, Scope.SESSIONS], workspaces=[workspace.name])
         fails, waits = self._configuration("team-settings", FAILS), self._configuration("slow-settings", WAITS)
