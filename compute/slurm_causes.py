@@ -74,7 +74,7 @@ TOLD = (
     (
         "Access/permission denied",
         "slurm_denied",
-        "The controller shows users neither partitions nor jobs (its PrivateData says so). Submitting jobs may work all the same.",
+        "The controller shows this user nothing of itself (its PrivateData says so). Submitting jobs may work all the same.",
         "",
     ),
     ("Unable to contact|Connection refused|connect failure", "slurm_unreachable", "The controller went away while it was asked.", ""),

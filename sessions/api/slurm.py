@@ -72,7 +72,7 @@ class SlurmSerializer(Answer):
     answered_at = Time(allow_null=True, help_text="When it said what is below.")
     version = serializers.CharField(help_text="The controller’s.")
     skew = serializers.CharField(help_text="What a difference between the versions of client and controller may break.")
-    nodes = NodesSerializer(allow_null=True)
+    nodes = NodesSerializer(allow_null=True, help_text="Null: not known, or hidden from users by the cluster.")
     partitions = PartitionSerializer(many=True)
     jobs = serializers.SerializerMethodField()
     jobs_total = serializers.IntegerField(allow_null=True, help_text="With those that are too many to be listed.")

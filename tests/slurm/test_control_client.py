@@ -112,7 +112,6 @@ def test_the_token_is_in_the_commands_environment_and_nowhere_else(
         (ZERO, "slurm_refused", "key", "signing key is another one"),
         ("sbatch: error: Batch job submission failed: Invalid user id", "slurm_invalid_user", "accounts", "“Invalid user id”"),
         ("x: error: ConfigLess mode is disabled in slurm configuration.", "slurm_not_configless", "", "enable_configless"),
-        ("slurm_load_partitions: Access/permission denied", "slurm_denied", "", "PrivateData"),
         ("error: failed: Unable to contact slurm controller (connect failure)", "slurm_unreachable", "", "went away"),
         ("error: Incompatible versions of client and server code", "slurm_version", "", "releases"),
         ("error: plugin_load_from_file: cannot find auth plugin for auth/jwt", "slurm_no_jwt", "", "auth/jwt"),
@@ -125,6 +124,17 @@ def test_a_failure_has_its_cause_in_words(client: Client, fake: FakeSlurm, print
     error = refused(client.overview)
     assert (error.code, error.field) == (code, field)
     assert word in str(error)
+
+
+def test_a_cluster_that_hides_its_nodes_may_show_jobs(client: Client, fake: FakeSlurm) -> None:
+    denied = "#!/bin/sh\necho 'slurm_load_node: Access/permission denied' >&2\nexit 1\n"
+    (fake.folder / "sinfo").write_text(denied)
+    fake.says(jobs="2001|11|RUNNING|1:02|gpu|None|train\n")
+    overview = client.overview()
+    assert (overview.partitions, overview.nodes, overview.version) == ([], None, "22.05.8")
+    assert client.jobs(2001).running == 1
+    (fake.folder / "squeue").write_text(denied)
+    assert refused(lambda: client.jobs(2001)).code == "slurm_denied"
 
 
 def test_an_expired_token_is_told_from_a_wrong_key(fake: FakeSlurm) -> None:

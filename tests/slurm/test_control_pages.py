@@ -105,6 +105,12 @@ def test_a_difference_of_versions_is_told(cast: Cast, session: Session, hpc: Slu
     assert "newer than the controller (21.08.1)" in page(cast, session)
 
 
+def test_a_cluster_that_hides_its_nodes_is_told(cast: Cast, session: Session) -> None:
+    SlurmSight.objects.update(seen={**SlurmSight.objects.get().seen, "nodes": None, "partitions": []})
+    html = page(cast, session)
+    assert "neither nodes nor partitions" in html and "canary-job" in html
+
+
 def test_a_look_costs_few_queries(cast: Cast, session: Session, django_assert_max_num_queries: Any) -> None:
     client = cast.client("owner")
     client.get(url(session))
