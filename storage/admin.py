@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.decorators import method_decorator
@@ -123,6 +124,15 @@ class VolumeAdmin(ReadOnlyMixin, UsedByMixin, admin.ModelAdmin):
     search_fields = ("name", "claim", "owner__username", "workspace__name")
     fields = (
         *("name", "workspace", "owner", "kind", "size", "access_mode", "storage_class", "claim"),
-        *("created_at", "trashed_at", "trashed_by", "purge_after", "used_by_names"),
+        *("uid", "gid", "created_at", "trashed_at", "trashed_by", "purge_after", "used_by_names"),
     )
+    actions = ("forget_owner",)
     uses = (Use("mounts", "session", via="session"),)
+
+    @admin.action(description="Forget whom the files belong to (an admin has handed them over)")
+    def forget_owner(self, request: HttpRequest, volumes: QuerySet[Volume]) -> None:
+        """Whoever mounts them next owns them: a session of another uid is refused only a volume that is known to be somebody's."""
+        if not request.user.has_perm("storage.change_volume"):
+            raise PermissionDenied
+        count = volumes.update(uid=None, gid=None)
+        self.message_user(request, f"{count} volumes will belong to whoever mounts them next.")

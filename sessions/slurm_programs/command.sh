@@ -76,6 +76,21 @@ release() {
   echo $((1$digits))  # no number that begins with a zero, which would be octal
 }
 
+# sbatch hands all of SLURM_* on to the job, where the token would keep srun from working. Of a script that is the user's own
+# to mend, or the cluster's (docs/slurm.md).
+if [ "$name" = sbatch ]; then
+  next=
+  for argument; do
+    shift
+    case $next$argument in
+      --wrap) next=wrap: ;;
+      --wrap=*) argument="--wrap=unset SLURM_JWT; ${argument#--wrap=}" ;;
+      wrap:*) argument="unset SLURM_JWT; $argument" next= ;;
+    esac
+    set -- "$@" "$argument"
+  done
+fi
+
 unset SLURM_CONF  # of the image: the session's cluster is the one that SLURM_CONF_SERVER names
 case $controller in [0-9][0-9].[0-9][0-9].*) warn_of_skew ;; esac
 export SLURM_JWT="$token"

@@ -85,6 +85,15 @@ def test_a_volume_shows_who_uses_it_and_is_never_deleted_here(
     assert Volume.objects.filter(pk=home.pk).exists()
 
 
+def test_an_admin_who_handed_a_volume_over_says_so(admin: Client, home: Volume) -> None:
+    Volume.objects.update(uid=1000, gid=100)
+    chosen = {"action": "forget_owner", "_selected_action": [str(home.pk)]}
+    assert (
+        "belong to whoever mounts them next" in admin.post(reverse("admin:storage_volume_changelist"), chosen, follow=True).content.decode()
+    )
+    assert Volume.objects.get(pk=home.pk).uid is None
+
+
 @pytest.mark.parametrize("model", ["storage_volume", BUNDLE])
 def test_lists_cost_the_same_however_long_they_are(
     admin: Client, workspace: Workspace, cast: Cast, model: str, django_assert_max_num_queries: Any

@@ -89,14 +89,14 @@ def test_a_cell_submits_a_job_whose_output_appears(walk: SlurmWalk, spy: Spy, wo
     assert walk.sh("id -u; id -g").split() == [str(account.pw_uid), str(account.pw_gid)]
     assert "debug" in walk.sh("sinfo")
     assert walk.sh("which sbatch").strip() == f"{walk.folders.tools}/bin/sbatch"
-    told = walk.sh("sbatch --output job.txt --wrap 'id -un; unset SLURM_JWT; srun echo from the job; env > job.env'")
+    told = walk.sh("sbatch --output job.txt --wrap 'id -un; srun echo from the job; env > job.env'")
     assert told.startswith("Submitted batch job"), told
     (home,) = (mount.volume.claim for mount in walk.row.mounts.all())
     file = world.stack.local_root / "claims" / "research" / home / "job.txt"
     wait_until(lambda: file.exists() and "from the job" in file.read_text(), SOON, "the job's output")
     assert walk.sh("cat job.txt").startswith(f"{MINE}\nfrom the job\n")
     env = walk.sh("cat job.env")
-    assert "JUPYTER_TOKEN" not in env and str(walk.folders.tools) not in env
+    assert "SLURM_JWT" not in env and "JUPYTER_TOKEN" not in env and str(walk.folders.tools) not in env
     assert "sbatch --wrap 'hostname'" in walk.sh("srun hostname")
 
 
@@ -138,8 +138,9 @@ def test_an_expired_token_is_told_and_renewed(walk: SlurmWalk, spy: Spy, world: 
 def test_a_rotated_key_makes_the_old_token_worthless_and_the_next_one_good(walk: SlurmWalk, spy: Spy, world: World) -> None:
     world.slurm.rotate_key()
     assert "JOBID" not in walk.sh("squeue")
+    before = walk.live[0]
     replace_key(world.cluster, world.slurm.key, None)
-    walk.renew()
+    wait_until(lambda: walk.live[0] != before, SOON, "a token of the new key")
     wait_until(lambda: "JOBID" in walk.sh("squeue"), SOON, "the new key is taken")
 
 
