@@ -214,9 +214,8 @@ class _Comparison:
     def _fields(self, change: RowChange, values: Mapping[str, Any]) -> None:
         for name, value in values.items():
             label = str(change.row._meta.get_field(name).verbose_name)
-            lengths = (getattr(change.row, name), value) if name == "idle_pause_seconds" else None
-            shown = (_length(lengths[0]), _length(lengths[1])) if lengths else None
-            change.set(label[:1].upper() + label[1:], name, value, shown)
+            words = _length if name == "idle_pause_seconds" else _words
+            change.set(label[:1].upper() + label[1:], name, value, (words(getattr(change.row, name)), words(value)))
 
     def _valid(self, change: RowChange, place: str, exclude: Iterable[str] = ()) -> None:
         try:
