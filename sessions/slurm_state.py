@@ -38,14 +38,18 @@ QUEUE_STALE = timedelta(seconds=10)
 
 
 def want(slurm_cluster_id: int, user_id: int) -> SlurmSight:
-    """What the user sees there, as far as is known; asked again soon if that is old. One query if not, else five."""
+    """What the user sees there, as far as is known; asked again soon if that is old. One query, a few more if it is."""
     now = timezone.now()
     sight = SlurmSight.objects.filter(slurm_cluster=slurm_cluster_id, user=user_id).first()
-    if sight is not None and sight.asked_at is not None and abs(now - sight.asked_at) < OLD:
+    if sight is not None and (_within(OLD, sight.asked_at, now) or _within(QUEUE_STALE, sight.wanted_at, now)):
         return sight
     sight, _ = SlurmSight.objects.update_or_create(slurm_cluster_id=slurm_cluster_id, user_id=user_id, defaults={"wanted_at": now})
     queue(slurm_cluster_id)
     return sight
+
+
+def _within(length: timedelta, at: datetime | None, now: datetime) -> bool:
+    return at is not None and abs(now - at) < length
 
 
 def queue_due() -> None:

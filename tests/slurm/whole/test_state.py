@@ -48,7 +48,8 @@ def session(world: World) -> Iterator[Session]:
 
 def grow_old() -> None:
     """What was last heard is a minute old, so that a look at the page asks again."""
-    SlurmSight.objects.update(asked_at=timezone.now() - timedelta(minutes=1))
+    a_minute_ago = timezone.now() - timedelta(minutes=1)
+    SlurmSight.objects.update(wanted_at=a_minute_ago, asked_at=a_minute_ago)
 
 
 def test_the_page_tells_of_the_cluster_and_of_the_owners_jobs_alone(world: World, session: Session) -> None:
