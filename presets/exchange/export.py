@@ -11,6 +11,8 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
+import yaml
+
 from compute.errors import Refused
 from compute.models import ComputePool
 from presets.durations import spell
@@ -41,6 +43,13 @@ class Export:
     def file_name(self) -> str:
         kind = workspacekind.KIND if isinstance(self.row, Preset) else poddefault.KIND
         return f"{kind.lower()}-{self.row.slug}.yaml"
+
+
+def text_of(document: Json) -> str:
+    """The document as YAML, as people read it and as it is read again."""
+    written = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
+    # A line break to YAML, which PyYAML writes as it is.
+    return written if "\x85" not in written else yaml.safe_dump(document, sort_keys=False, width=120)
 
 
 def export(presets: Iterable[Preset], configurations: Iterable[Configuration]) -> list[Export]:

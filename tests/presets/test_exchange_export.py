@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from compute.models import Workspace
 from presets.exchange import Options, Source, apply, export, preview
-from presets.exchange.export import exported_configurations, exported_presets
+from presets.exchange.export import exported_configurations, exported_presets, text_of
 from presets.models import Configuration, ConfigurationVariable, Image, PodSize, Preset, PresetVariable, PresetVolume
 from tests.presets.exchange import bring, image, kind, kubeflow_file, pod, pod_default, schema_errors, written
 from tests.presets.test_exchange_kubeflow import alpha
@@ -206,6 +206,6 @@ def test_whatever_a_curator_made_kubeflow_takes_and_reading_it_changes_no_row(
         PresetVariable.objects.create(preset=preset, name=f"X_{key}", value=value)
     (exported,) = written()
     assert schema_errors(exported) == []
-    text = yaml.safe_dump(exported, allow_unicode=True)
+    text = text_of(exported)
     changed = [row for item in preview([Source("p.yaml", text)], Options()).items for row in item.changes]
     assert [change.label for row in changed for change in row.fields] == ["Document kept for export"]

@@ -6,11 +6,10 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-import yaml
 from django.core.management.base import BaseCommand, CommandError
 
 from presets.exchange import export, report
-from presets.exchange.export import exported_configurations, exported_presets
+from presets.exchange.export import exported_configurations, exported_presets, text_of
 
 
 class Command(BaseCommand):
@@ -36,7 +35,7 @@ class Command(BaseCommand):
             for one in export(presets, configurations):
                 if one.document is not None:
                     path = folder / one.file_name
-                    path.write_text(yaml.safe_dump(one.document, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
+                    path.write_text(text_of(one.document), encoding="utf-8")
                     self.stdout.write(f"wrote {path}")
                 for line in report.note_lines(one.notes):
                     self.stdout.write(line)
