@@ -240,7 +240,7 @@ VIEWS: dict[str, View] = {
     "webhook-delivery": View("admin", lambda g: g.inside(f"webhooks/{g.webhook}/deliveries/{g.lost.event_id}/")),
     "tokens": View("member", lambda g: "/account/tokens/", main=True),
     "token-new": View("member", lambda g: "/account/tokens/new/"),
-    "api": View("", lambda g: "/api/", main=True, drawn=".opblock"),
+    "api": View("", lambda g: "/api/", drawn=".opblock"),
     "api-errors": View("", lambda g: "/api/errors"),
     "admin": View("admin", lambda g: "/admin/", main=True),
     "admin-cluster-health": View("admin", lambda g: "/admin/compute/cluster/health/", main=True),
