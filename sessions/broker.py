@@ -30,7 +30,6 @@ CHANNEL = "slipway_queue"
 BUSY = 2  # reconciles in a second: those that come beyond it are gathered
 GATHER = 0.05  # seconds, for each of them
 LONGEST_GATHER = 0.5
-TOGETHER = 4  # gathered ones in a task, at least
 MOMENT = timedelta(microseconds=1)
 AWAY = 1.0  # seconds between questions to a database that does not answer
 
@@ -61,7 +60,7 @@ class Broker(ORM):
         try:
             self._listen()
             busy = self._gather()
-            if taken := self._take(TOGETHER if busy else 1):
+            if taken := self._take(tasks.BATCH if busy else 1):
                 return taken
             self._wait()
         except DatabaseError as error:

@@ -77,7 +77,9 @@ def record_first_mount(volumes: Iterable[Volume], account: Account) -> None:
 def free_name(workspace: Workspace, wanted: str) -> str:
     """``wanted``, or with the smallest number that makes it free among the workspace's live volumes. One query."""
     stem = wanted[:NAME_MAX].strip("-")
-    taken = set(Volume.objects.live().filter(workspace=workspace, name__startswith=stem[: NAME_MAX - 4]).values_list("name", flat=True))
+    taken = set(
+        Volume.objects.live().filter(workspace=workspace, name__startswith=stem[: NAME_MAX - 4]).order_by().values_list("name", flat=True)
+    )
     name, number = stem, 2
     while name in taken:
         ending = f"-{number}"

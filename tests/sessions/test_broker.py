@@ -66,9 +66,9 @@ def test_many_that_come_one_by_one_are_gathered(launch: Launch, broker: Broker, 
         waited.append(time.monotonic() - began)
     assert max(waited[:3]) < 0.1  # nobody alone waits
     assert min(waited[4:]) >= 0.04
-    for number in range(8):
+    for number in range(12):
         tasks.async_task(tasks.reconcile, number)
-    assert [len(rows) for rows, _ in broker.dequeue()] == [4, 4]
+    assert [len(rows) for rows, _ in broker.dequeue()] == [8, 4]
 
 
 def test_other_tasks_travel_alone(launch: Launch, broker: Broker) -> None:
