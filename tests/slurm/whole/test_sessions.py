@@ -4,6 +4,7 @@ order of the file; the last test looks for what must not have leaked meanwhile."
 from __future__ import annotations
 
 import base64
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -22,10 +23,10 @@ from sessions.slurm_models import SlurmTicket
 from storage.slurm_keys import replace_key
 from tests.laboratory import wait_until
 from tests.live.conftest import PASSWORDS
-from tests.slurm.real import user
+from tests.slurm.real import BASE_DIR, user
 from tests.slurm.whole.conftest import USERS, World
 from tests.slurm.whole.walk import SOON, SlurmWalk
-from tests.smoke import Walk
+from tests.smoke import Walk, run_cell
 
 pytestmark = pytest.mark.slurm
 MINE, THEIRS = USERS["member"], USERS["admin"]
@@ -98,6 +99,14 @@ def test_a_cell_submits_a_job_whose_output_appears(walk: SlurmWalk, spy: Spy, wo
     env = walk.sh("cat job.env")
     assert "SLURM_JWT" not in env and "JUPYTER_TOKEN" not in env and str(walk.folders.tools) not in env
     assert "sbatch --wrap 'hostname'" in walk.sh("srun hostname")
+
+
+def test_the_example_notebook_runs_as_it_is(walk: SlurmWalk, spy: Spy) -> None:
+    cells = json.loads((BASE_DIR / "examples" / "slurm.ipynb").read_text())["cells"]
+    printed = [run_cell(walk.channels, "".join(cell["source"])) for cell in cells if cell["cell_type"] == "code"]
+    assert "debug" in printed[0]
+    assert "hello" in printed[-2]
+    assert printed[-1].startswith("Hello from ")
 
 
 def test_a_terminal_finds_the_same_commands(walk: SlurmWalk, spy: Spy) -> None:
