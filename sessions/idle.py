@@ -130,7 +130,7 @@ def _take(session: Session, answer: list[object] | questions.NoAnswer) -> None:
     except questions.NoAnswer as reason:
         _write(session, activity_problem=str(reason)[:200], ask_activity_at=now + _interval(limit))
         return
-    session.last_activity = min(now, max(said or _started(session), _started(session)))
+    session.last_activity = min(now, max(said or _started(session), _used(session)))  # what was use an hour ago still was
     if now - session.last_activity >= limit - _warning(limit):
         session.last_activity = max(session.last_activity, _known_use(session, now))
     left = session.last_activity + limit - now
