@@ -13,8 +13,10 @@ RUN SLIPWAY_SECRET_KEY=only-while-the-image-is-built-and-of-no-use-later-0 \
  && /opt/venv/bin/python -m compileall -q /app
 
 FROM python:3.11-slim-bookworm
+# Slurm's client is what asks Slurm clusters for their state. Debian's is of release 22.05: for a cluster that takes no client
+# so old (see docs/slurm.md), build from this image with your own.
 RUN apt-get update \
- && apt-get install -y --no-install-recommends nginx-light \
+ && apt-get install -y --no-install-recommends nginx-light slurm-client slurm-wlm-jwt-plugin \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --uid 1000 --user-group --no-create-home --home-dir /tmp --shell /usr/sbin/nologin slipway
 COPY --from=build /opt/venv /opt/venv
