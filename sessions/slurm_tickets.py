@@ -98,7 +98,7 @@ def _is_over(session: Session) -> bool:
 def refresh(session_id: int) -> None:
     """Renew a session's token, or take it away. Carries no token; never raises for what the cluster or an admin has to mend."""
     rows = Session.objects.select_related("workspace__cluster", "slurm_cluster", "owner", "slurm_ticket")
-    session = rows.filter(pk=session_id, slurm_ticket__isnull=False).first()
+    session = rows.filter(pk=session_id, slurm_ticket__isnull=False).defer("env", "snapshot", "ide_token").first()
     if session is None:
         return
     with log_context.bound(session=session.host):
@@ -140,14 +140,16 @@ def _mint(session: Session, now: datetime) -> tuple[str, datetime]:
     assert cluster is not None
     if why := why_detached(session):
         raise NoToken(why)
-    attached = session.snapshot.get("slurm") or {}
     try:
+        attached = session.snapshot.get("slurm") or {}
         identity = identity_of(cluster, session.owner)
         key = key_of(cluster)
     except NoIdentity as error:
         raise NoToken(str(error)) from None
     except UndecryptableValue:
-        raise NoToken(f"{cluster}’s signing key can’t be read. An admin has to set it again.") from None
+        raise NoToken(
+            f"{cluster}’s signing key can’t be read, or the session can’t. An operator has to look at Slipway’s own keys."
+        ) from None
     if key is None:
         raise NoToken(f"{cluster} has no signing key. An admin has to set it.")
     if identity != Identity(attached["user"], attached["uid"], attached["gid"]):

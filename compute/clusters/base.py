@@ -84,10 +84,11 @@ class Driver(Protocol):
         """Remove everything of the workload but its claims. Unknown names are fine."""
 
     def write_files(self, namespace: str, name: str, files: dict[str, str], generation: int = 0) -> None:
-        """Replace all of a workload's live files; the session sees the new ones within two minutes, each old or new but never half.
+        """Replace live files of a workload that was applied with files of these names; an empty text takes one away. The session
+        sees them within two minutes, each old or new but never half.
 
-        Only of one that was applied with live files: unknown names, and paused workloads, may be passed over. Raises
-        :class:`Outdated` like ``apply``, but is no intent of its own: it asks for the generation that was applied.
+        Unknown workloads, and paused ones, may be passed over. Raises :class:`Outdated` like ``apply``, but is no intent of its
+        own: it asks for the generation that was applied.
         """
 
     def runs_as(self, account: Account | None) -> Account:

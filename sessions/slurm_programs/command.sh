@@ -13,7 +13,7 @@ fail() {
 { read -r token; read -r expires; read -r controller; read -r why; } 2>/dev/null <"$here/../live/slurm" ||
   fail "this session has no Slurm token. Pause and resume it to get one."
 [ -n "$token" ] || fail "${why:-this session has no Slurm token at the moment.}"
-[ "$(date +%s)" -lt "$expires" ] || fail "the session's Slurm token has expired and was not renewed in time. ${why:-The session's page says why.}"
+[ "$(date +%s)" -lt "$expires" ] || fail "the session's Slurm token has expired and was not renewed in time. Its page says why."
 
 # A job gets the environment that it was submitted with, and needs neither these commands, which its node does not have, nor
 # what opens the session's IDE.

@@ -65,6 +65,6 @@ def foreign(volume: Volume, cluster: Cluster) -> str:
     if account is None or belongs_to(volume, account):
         return ""
     return (
-        f"“{volume}” belongs to uid {volume.uid}, as which sessions run that attach a Slurm cluster. Without one this session runs as uid "
-        f"{account.uid} and may not be able to use its files."
+        f"“{volume}” belongs to uid {volume.uid}, and this session runs as uid {account.uid}: it may not be able to use its files. "
+        "(With a Slurm cluster attached a session runs as its owner there.)"
     )

@@ -114,6 +114,7 @@ def test_a_pod_whose_image_has_no_client_gets_that_of_another_image(slurm: Slurm
     driver.apply(wanted)
     try:
         wait_until(lambda: driver.observe(lab.namespace, wanted.name).ready, START, "the pod runs")
+        assert not driver.observe(lab.namespace, wanted.name).drifted
         told = driver.logs(lab.namespace, wanted.name)
         assert "debug" in told and "Submitted batch job" in told and account.pw_name[:8] in told, told
     finally:
