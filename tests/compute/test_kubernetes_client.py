@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kubernetes.client.configuration import Configuration
 
+from compute.clusters.kubernetes import client
 from compute.clusters.kubernetes.client import ApiError, Connection
 
 QUOTA = 'persistentvolumeclaims "x" is forbidden: exceeded quota: slipway, requested: requests.storage=1Gi, used: 1Gi, limited: 1Gi'
@@ -98,6 +100,30 @@ def test_a_refusal_has_a_reason(
 def test_the_token_is_sent(connection: Connection) -> None:
     connection.call("GET", "/status")
     assert Answers.tokens[-1] == "Bearer secret-token"
+
+
+def test_credentials_are_asked_for_now_and_then_and_after_a_refusal(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    settings = Configuration.auth_settings
+    monkeypatch.setattr(Configuration, "auth_settings", lambda self: asked.append(1) or settings(self))
+    for _ in range(3):
+        connection.call("GET", "/status")
+    assert len(asked) == 1
+    with pytest.raises(ApiError):
+        connection.call("GET", "/status/401")
+    connection.call("GET", "/status")
+    assert len(asked) == 2
+    monkeypatch.setattr(client, "ASK_CREDENTIALS", 0.0)
+    connection.call("GET", "/status")
+    assert len(asked) == 3
+
+
+def test_a_server_may_be_a_path_of_another(connection: Connection, tmp_path: Path) -> None:
+    kubeconfig = json.loads((tmp_path / "kubeconfig").read_text())
+    kubeconfig["clusters"][0]["cluster"]["server"] += "/clusters/"
+    (tmp_path / "kubeconfig").write_text(json.dumps(kubeconfig))
+    Connection("here").call("GET", "/200", query={"watch": True})
+    assert Answers.asked == ["/clusters/200?watch=true"]
 
 
 def test_a_slow_answer_is_not_waited_for(connection: Connection) -> None:

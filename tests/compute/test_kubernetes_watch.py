@@ -77,7 +77,7 @@ def pod(name: str, ready: bool = True, restarts: int = 0) -> Json:
     }
 
 
-SETS, PODS = watch.STATEFULSETS.path, watch.PODS.path
+SETS, PODS, CLAIMS = watch.STATEFULSETS.path, watch.PODS.path, watch.CLAIMS.path
 
 
 class Follower:
@@ -195,6 +195,46 @@ def test_an_unsettled_session_is_told_again(cluster: FakeCluster, follow: Callab
     cluster.put(SETS, statefulset("starts"))
     follower = follow()
     until(lambda: len(follower.of("starts")) >= 3)
+
+
+def test_what_happens_to_a_claim_is_told_of_the_sessions_whose_pods_mount_it(
+    cluster: FakeCluster, follow: Callable[..., Follower], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "LOOK_AGAIN", 60)
+    waits, other = pod("waits", ready=False), pod("other", ready=False)
+    for one in (waits, other):
+        one["status"]["conditions"].append({"type": "PodScheduled", "status": "False"})
+        one["spec"] |= {"nodeName": "", "volumes": [{"persistentVolumeClaim": {"claimName": f"of-{one['metadata']['name']}"}}]}
+    for one in ("waits", "other"):
+        cluster.put(SETS, statefulset(one))
+        cluster.put(CLAIMS, {"metadata": {"name": f"of-{one}-0", "uid": one}, "status": {"phase": "Pending"}})
+    cluster.put(PODS, waits)
+    cluster.put(PODS, other)
+    follower = follow()
+    until(lambda: follower.of("waits") and follower.of("other"))
+    told = len(follower.of("other"))
+    cluster.put(CLAIMS, {"metadata": {"name": "of-waits-0", "uid": "waits"}, "status": {"phase": "Lost"}})
+    until(lambda: follower.of("waits")[-1].reason == "ClaimLost")
+    assert len(follower.of("other")) == told
+    cluster.drop(PODS, "waits-0")
+    until(lambda: not follower.of("waits")[-1].reason)
+    assert [claim for _, claim in follower.watch._mounting] == ["of-other-0"]
+
+
+def test_many_unsettled_sessions_are_gathered(
+    cluster: FakeCluster, follow: Callable[..., Follower], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "LOOK_AGAIN", 60)
+    monkeypatch.setattr(watch, "LONGEST_GATHER", 0.5)
+    for number in range(101):
+        cluster.put(SETS, statefulset(f"starts-{number}"))
+    follower = follow()
+    until(lambda: len(follower.seen) > 101)
+    for restarts in range(5):
+        cluster.put(PODS, pod("starts-7", ready=False, restarts=restarts))
+        time.sleep(0.02)
+    until(lambda: follower.of("starts-7")[-1].restarts == 4)
+    assert len(follower.of("starts-7")) <= 3
 
 
 def test_a_cluster_that_falls_silent_is_told_and_forgets_nothing(cluster: FakeCluster, follow: Callable[..., Follower]) -> None:
