@@ -31,6 +31,8 @@ BUSY = 2  # reconciles in a second: those that come beyond it are gathered
 GATHER = 0.05  # seconds, for each of them
 LONGEST_GATHER = 0.5
 MOMENT = timedelta(microseconds=1)
+POLL_BESIDES = 1.0  # seconds between looks when nothing is said, while what is said does arrive
+HEARD_LATELY = 10.0  # seconds
 AWAY = 1.0  # seconds between questions to a database that does not answer
 
 Row = tuple[int, str]  # primary key, payload
@@ -44,6 +46,8 @@ class Broker(ORM):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._word = False  # whether the last wait ended with one
+        self._heard = -HEARD_LATELY  # when (monotonic) the last one came
         self._recent: deque[tuple[float, int]] = deque()  # when (monotonic) and how many reconciles were taken in the last second
 
     def enqueue(self, task: str) -> int:
@@ -119,13 +123,17 @@ class Broker(ORM):
             self._listening = connection.connection
 
     def _wait(self) -> None:
+        """Until the next word, but not longer than a poll: seldom while words come (there is a beat every two seconds); as often
+        as ``poll`` says where they get lost, and after a word that was early by this machine's clock."""
         connection = connections[Conf.ORM]
         if connection.vendor != "postgresql":
             time.sleep(Conf.POLL)
             return
+        seldom = not self._word and time.monotonic() - self._heard < HEARD_LATELY
+        self._word = False
         with connection.wrap_database_errors:
-            for _ in connection.connection.notifies(timeout=Conf.POLL, stop_after=1):
-                pass
+            for _ in connection.connection.notifies(timeout=max(Conf.POLL, POLL_BESIDES) if seldom else Conf.POLL, stop_after=1):
+                self._word, self._heard = True, time.monotonic()
 
 
 def _batches(rows: Sequence[Row], together: int) -> tuple[list[Task], int]:

@@ -137,3 +137,21 @@ def test_a_commit_ends_the_wait(committing: None, monkeypatch: pytest.MonkeyPatc
         taken = broker.dequeue()
     thread.join()
     assert len(taken) == 1
+
+
+def test_where_words_come_the_queue_is_looked_at_seldom(committing: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("Only PostgreSQL says a word.")
+    monkeypatch.setattr(Conf, "POLL", 0.01)
+    monkeypatch.setattr("sessions.broker.POLL_BESIDES", 0.3)
+    broker = Broker(list_key=Conf.CLUSTER_NAME)
+    waits = []
+    for number in range(5):
+        if number == 2:
+            tasks.async_task(tasks.reconcile, 1)
+            assert broker.dequeue()
+        began = time.monotonic()
+        assert broker.dequeue() == []
+        waits.append(time.monotonic() - began)
+    assert max(waits[:2]) < 0.2  # nothing was ever said
+    assert waits[4] >= 0.3
