@@ -7,6 +7,7 @@ import pwd
 import socket
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from tests.stack import free_port
@@ -93,11 +94,14 @@ class Slurm:
 
 def user(name: str) -> pwd.struct_passwd:
     """An account of this machine, made if need be, as the compute nodes of a cluster have them."""
-    try:
-        return pwd.getpwnam(name)
-    except KeyError:
-        subprocess.run(["useradd", "--no-create-home", "--home-dir", "/tmp", "--shell", "/bin/sh", name], check=True, capture_output=True)
-        return pwd.getpwnam(name)
+    command = ["useradd", "--no-create-home", "--home-dir", "/tmp", "--shell", "/bin/sh", name]
+    for _ in range(50):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            done = subprocess.run(command, capture_output=True, text=True)  # another run may be at it, and hold the lock
+            time.sleep(0.1 if done.returncode else 0)
+    raise AssertionError(f"The user {name} could not be made: {done.stderr}")
 
 
 def own_address() -> str:
