@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import socket
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 from tests.stack import free_port
@@ -94,14 +94,14 @@ class Slurm:
 
 def user(name: str) -> pwd.struct_passwd:
     """An account of this machine, made if need be, as the compute nodes of a cluster have them."""
-    command = ["useradd", "--no-create-home", "--home-dir", "/tmp", "--shell", "/bin/sh", name]
-    for _ in range(50):
+    with open("/etc/login.defs") as lock:  # two useradd at once may overwrite each other's account
+        fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             return pwd.getpwnam(name)
         except KeyError:
-            done = subprocess.run(command, capture_output=True, text=True)  # another run may be at it, and hold the lock
-            time.sleep(0.1 if done.returncode else 0)
-    raise AssertionError(f"The user {name} could not be made: {done.stderr}")
+            command = ["useradd", "--no-create-home", "--home-dir", "/tmp", "--shell", "/bin/sh", name]
+            subprocess.run(command, check=True, capture_output=True)
+            return pwd.getpwnam(name)
 
 
 def own_address() -> str:
