@@ -154,7 +154,7 @@ def _why_not_resume(session: Session) -> tuple[Account | None, list[Problem]]:
     if slurm is not None and not SlurmCluster.objects.serving(workspace).filter(pk=slurm.pk).exists():
         problems.append(Problem("slurm_cluster", "slurm_gone", f"The Slurm cluster {slurm} does not serve {workspace} any more."))
     elif slurm is not None:
-        writable = [mount.volume for mount in mounts if not mount.read_only]
+        writable = [("slurm_cluster", mount.volume) for mount in mounts if not mount.read_only]
         account, found = slurm_check.check(slurm, session.owner, workspace.cluster, writable)
         problems += found
     if reason := driver_for(workspace.cluster).offers(session.image.successor().reference):

@@ -191,12 +191,13 @@ def _check_pool(found: Checked, workspace: Workspace, spec: SpecInput) -> None:
 
 
 def _check_slurm(found: Checked, user: Any, workspace: Workspace, spec: SpecInput) -> None:
-    writable = ([found.home] if found.home else []) + [mount.volume for mount in found.data_volumes if not mount.read_only]
+    rows = {row.volume: f"data_volumes.{number}.volume" for number, row in enumerate(spec.data_volumes)}
+    writable = [("home.volume", found.home)] if found.home else []
+    writable += [(rows.get(mount.volume.name, "configurations"), mount.volume) for mount in found.data_volumes if not mount.read_only]
     if not spec.slurm_cluster:
-        rows = {row.volume: f"data_volumes.{number}.volume" for number, row in enumerate(spec.data_volumes)}
-        for volume in writable:
+        for where, volume in writable:
             if words := slurm_check.foreign(volume, workspace.cluster):
-                found.warn("home.volume" if volume == found.home else rows.get(volume.name, "configurations"), "volume_owner", words)
+                found.warn(where, "volume_owner", words)
         return
     found.slurm_cluster = SlurmCluster.objects.serving(workspace).filter(name=spec.slurm_cluster).first()
     if found.slurm_cluster is None:

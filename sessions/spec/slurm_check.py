@@ -18,9 +18,12 @@ FIELD = "slurm_cluster"
 OTHERWISE = "Choose another Slurm cluster or none."
 
 
-def check(slurm: SlurmCluster, user: Any, cluster: Cluster, writable: Iterable[Volume]) -> tuple[Account | None, list[Problem]]:
-    """Whom a session with this Slurm cluster runs as, and why the user can't have one on the cluster and with these volumes.
-    At most two queries."""
+def check(slurm: SlurmCluster, user: Any, cluster: Cluster, writable: Iterable[tuple[str, Volume]]) -> tuple[Account | None, list[Problem]]:
+    """Whom a session with this Slurm cluster runs as, and why the user can't have one on the cluster, writing to these volumes.
+
+    A volume comes with its field: a problem is where it can be mended, and a step of the wizard can't be left with problems of
+    its own. At most two queries.
+    """
     try:
         identity = identity_of(slurm, user)
     except NoIdentity as error:
@@ -33,17 +36,17 @@ def check(slurm: SlurmCluster, user: Any, cluster: Cluster, writable: Iterable[V
     except ClusterError as error:
         found.append(Problem(FIELD, "slurm_account_refused", f"{slurm} knows you as “{identity.user}”. {error} {OTHERWISE}"))
     else:
-        found += [_owned(slurm, identity, volume) for volume in writable if not belongs_to(volume, account)]
+        found += [_owned(slurm, identity, field, volume) for field, volume in writable if not belongs_to(volume, account)]
     return account, found
 
 
-def _owned(slurm: SlurmCluster, identity: Identity, volume: Volume) -> Problem:
+def _owned(slurm: SlurmCluster, identity: Identity, field: str, volume: Volume) -> Problem:
     message = (
         f"“{volume}” belongs to uid {volume.uid}, and with {slurm} the session runs as “{identity.user}”, which is uid {identity.uid}: "
         f"it could not use its files. Choose another {'home' if volume.kind == Volume.Kind.HOME else 'volume, mount it read-only'}, "
         "or attach no Slurm cluster."
     )
-    return Problem(FIELD, "slurm_volume_owner", message)
+    return Problem(field, "slurm_volume_owner", message)
 
 
 def belongs_to(volume: Volume, account: Account) -> bool:

@@ -76,12 +76,12 @@ CASES = [
     Case(
         "Slurm with a home of another uid",
         {"slurm_cluster": "hpc", "home": {"claim": "home-1000"}},
-        (("slurm_cluster", "slurm_volume_owner"),),
+        (("home.claim", "slurm_volume_owner"),),
     ),
     Case(
         "Slurm with another uid's data to write to",
         {"slurm_cluster": "hpc", "data_volumes": mounts(("data-1000", "/data/x", False))},
-        (("slurm_cluster", "slurm_volume_owner"),),
+        (("data_volumes.0.claim", "slurm_volume_owner"),),
     ),
     Case("Slurm with another uid's data to read", {"slurm_cluster": "hpc", "data_volumes": mounts(("data-1000", "/data/x", True))}),
     Case("Slurm unknown", {"slurm_cluster": "nothing"}, (("slurm_cluster", "slurm_gone"),)),
