@@ -310,6 +310,12 @@ def test_what_still_may_come_right_is_pending(observed: Observation, reason: str
         (seen(pod(BACKOFF), of_pod("Failed", PULL_FAILED, 3), now=64), "ImagePullBackOff", "dfdw", PULL_FAILED),
         (seen(pod(BACKOFF), of_pod("Failed", PULL_FAILED, 3, 20, count=3), now=40), "ImagePullBackOff", "dfdw", PULL_FAILED),
         (seen(pod(BACKOFF), now=64), "ImagePullBackOff", "dfdw", "Back-off"),
+        (
+            seen(pod(container(waiting("PodInitializing")), init=(container(waiting("ImagePullBackOff", "gone"), name="supply"),)), now=64),
+            "ImagePullBackOff",
+            "dfdw",
+            "The image that brings further programs can't be pulled. gone. An admin has to mend that",
+        ),
         (seen(pod(container(LOOP, restarts=3, last=run(50, 51, 3))), now=60), "CrashLoopBackOff", "dddf", "exit code 3"),
         (
             seen(pod(container({"running": {"startedAt": text(55)}}, restarts=3, last=run(50, 51))), now=60),

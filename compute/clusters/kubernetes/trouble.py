@@ -36,6 +36,7 @@ AFTER_A_NODE = (
 )
 # What a user can do about what is final.
 ANOTHER_IMAGE = "Choose another image; or retry once the people who curate this one have mended it."
+ANOTHER_SUPPLY = "An admin has to mend that, such as a Slurm cluster’s client image."
 READ_THE_LOG = "Its log says why. Retry, or choose another image."
 ANOTHER_CONFIGURATION = "Its log says why. Launch without that configuration; or retry once the people who curate it have mended it."
 
@@ -180,10 +181,12 @@ def _image(case: Case) -> Trouble | None:
             since = event.first if event else _waiting_since(case.pod)
             final = (event is not None and event.count >= PULL_TRIES) or (since is not None and case.at - since >= PATIENCE)
             words = event.message if event else container.message or container.waiting
-            image = f"image {case.pod.image}" if container.name != labels.SUPPLY else "image that brings further programs"
+            image, advice = f"image {case.pod.image}", ANOTHER_IMAGE
+            if container.name == labels.SUPPLY:
+                image, advice = "image that brings further programs", ANOTHER_SUPPLY
             tells = "can't be pulled" if final else "could not be pulled; trying again"
             reason = "ImagePullBackOff" if container.waiting == "ErrImagePull" else container.waiting
-            return Trouble(Step.IMAGE, reason, _advised(f"The {image} {tells}. {words}", final, ANOTHER_IMAGE), final)
+            return Trouble(Step.IMAGE, reason, _advised(f"The {image} {tells}. {words}", final, advice), final)
     return None
 
 
