@@ -8,7 +8,11 @@ import pwd
 import socket
 import subprocess
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 from tests.stack import free_port
 
@@ -33,7 +37,24 @@ class Slurm:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._end_jobs()
         self._run("down")
+
+    def _end_jobs(self) -> None:
+        """What runs jobs would outlive the node's daemon."""
+        with suppress(subprocess.TimeoutExpired):  # a controller that a test has stopped
+            for state in ("PENDING", "RUNNING"):
+                self.admin("scancel", f"--state={state}")
+        deadline = time.monotonic() + 10
+        while self._steps() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        for step in self._steps():
+            step.kill()
+
+    def _steps(self) -> list[psutil.Process]:
+        """The processes of this very Slurm that each watch over a job."""
+        found = [process for process in psutil.process_iter(["name"]) if process.info["name"] == "slurmstepd"]
+        return [step for step in found if str(self.folder).encode() in _environment_of(step)]
 
     @property
     def controller(self) -> str:
@@ -90,6 +111,14 @@ class Slurm:
             told = output.read()
         assert done.returncode == 0, f"slurm {' '.join(arguments)} failed:\n{told}"
         return told
+
+
+def _environment_of(process: psutil.Process) -> bytes:
+    """As it is: a daemon writes its title over the beginning, which psutil makes nothing of."""
+    try:
+        return Path(f"/proc/{process.pid}/environ").read_bytes()
+    except OSError:
+        return b""
 
 
 def user(name: str) -> pwd.struct_passwd:
