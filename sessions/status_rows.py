@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from django.db import DataError, IntegrityError, connection, transaction
+from django.db.backends.utils import CursorWrapper
 
 from compute import log_context
 from sessions import launch_times
@@ -101,9 +102,10 @@ def write(news: Sequence[News]) -> list[News]:
 
 def _write(news: Sequence[News]) -> list[News]:
     written = []
-    for one in sorted(news, key=lambda one: one.session.pk):  # as whoever locks several sessions: nobody waits in a circle
-        if _update(one.session.pk, one.view.intent.generation, {**one.changed, "observed_at": one.view.now}):
-            written.append(one)
+    with connection.cursor() as cursor:
+        for one in sorted(news, key=lambda one: one.session.pk):  # as whoever locks several sessions: nobody waits in a circle
+            if _update(cursor, one.session.pk, one.view.intent.generation, {**one.changed, "observed_at": one.view.now}):
+                written.append(one)
     Activity.objects.bulk_create(
         Activity(
             workspace_id=one.session.workspace_id,
@@ -125,13 +127,12 @@ def _write(news: Sequence[News]) -> list[News]:
     return written
 
 
-def _update(session_id: int, generation: int, values: dict[str, Any]) -> bool:
+def _update(cursor: CursorWrapper, session_id: int, generation: int, values: dict[str, Any]) -> bool:
     """``filter(pk=…, generation=…).update(**values)``, without having Django compile it anew for every row, which costs more
     than all the rest of a status. Whether there was such a row."""
     prepared = [FIELDS[name].get_db_prep_save(value, connection) for name, value in values.items()]
-    with connection.cursor() as cursor:
-        cursor.execute(_statement(tuple(values)), [*prepared, session_id, generation])
-        return bool(cursor.rowcount)
+    cursor.execute(_statement(tuple(values)), [*prepared, session_id, generation])
+    return bool(cursor.rowcount)
 
 
 @lru_cache

@@ -27,7 +27,8 @@ import django
 import psutil
 
 IN_FLIGHT = 128
-THREADS = 8
+THREADS = 8  # of the floor
+WEB_THREADS = 4  # that launch: in one workspace they take turns, and more would only wait for each other
 ALONE = 15  # launches one at a time
 BETWEEN = 1.0  # seconds between them
 ROUNDS = 2  # in which the floor and Slipway take turns
@@ -204,7 +205,7 @@ class Launches:
             slots.acquire()
             hosts.append(self.launch())
 
-        with ThreadPoolExecutor(THREADS) as threads:
+        with ThreadPoolExecutor(WEB_THREADS) as threads:
             done = [threads.submit(launch) for _ in range(count)]
             free(slots, lambda: self.sessions.filter(phase=self.running).count() - before, count)
             for one in done:

@@ -25,7 +25,7 @@ HEARTBEAT = 1.0  # how often "nothing new" is said
 LOOK_AGAIN = 2.0  # time alone can change what is true of a session that is not settled
 SAY_AGAIN = 6.0  # an unsettled session is told again, even when nothing about it has changed
 GATHER = 0.005  # seconds that changes are gathered for each further session that isn't settled: a launch makes a dozen
-LONGEST_GATHER = 0.25
+LONGEST_GATHER = 0.4
 TELL_DRIFT = 10.0  # seconds for which one drift is told; if nobody could mend it by then, it isn't told again
 
 STATEFULSETS = Kind("statefulsets", "/apis/apps/v1/statefulsets", records.statefulset, labels.SELECTOR)
