@@ -190,9 +190,7 @@ class Controller:
                         raise
                     except Exception:
                         log.exception("Deriving the status of %s failed", row.host)
-            for one in write(news):
-                if one.settled:
-                    self.ended.add(one.session, one.status.phase, one.phase_since)
+            self.ended.add((one.session, one.status.phase, one.phase_since) for one in write(news) if one.settled)
             for session_id in reapply:
                 tasks.queue(session_id)
 
@@ -208,8 +206,7 @@ class Controller:
         status = derive(view)
         (self.moving.add if status.phase in MOVING else self.moving.discard)(session.host)
         if status.gone:
-            self.forget(session)
-            return
+            return self.forget(session)
         if view.observation is None and status.phase == Phase.PENDING and _is_up(session):
             return  # nobody has said that it does not run
         if changed := changes(session, view, status):

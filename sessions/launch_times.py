@@ -27,8 +27,9 @@ class Ended:
         self.waiting: list[tuple[Session, str, datetime]] = []
         self.due = 0.0  # monotonic
 
-    def add(self, session: Session, phase: str, at: datetime) -> None:
-        self.waiting.append((session, phase, at))
+    def add(self, ended: Iterable[tuple[Session, str, datetime]]) -> None:
+        """Session, phase and when."""
+        self.waiting += ended
 
     def count_if_due(self) -> None:
         if self.waiting and time.monotonic() >= self.due:
