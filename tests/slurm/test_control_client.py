@@ -19,7 +19,7 @@ from tests.slurm.fake import ZERO, FakeSlurm
 
 NOW = datetime.now(UTC)
 KEY = bytes(range(32))
-TOKEN, _ = mint(KEY, "ada", timedelta(minutes=5), NOW)
+TOKEN, _ = mint(KEY, "ada", timedelta(hours=5), NOW)  # longer than all tests take
 EXPIRED, _ = mint(KEY, "ada", timedelta(minutes=5), NOW - timedelta(minutes=6))
 
 
