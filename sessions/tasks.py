@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import Case, F, Min, Q, Value, When
 from django.utils import timezone
 from django_q.models import OrmQ
@@ -44,6 +44,7 @@ NEEDED = {
 }
 NOT_NEEDED = [field.name for field in Session._meta.concrete_fields if field.name not in NEEDED]
 BATCH = 8  # sessions that one task may be given
+AWAY = 0.5  # seconds between tries of a database that does not answer
 PATIENCE = 2.0  # seconds after which a task begins with no other session; leases and time-outs are much longer
 
 
@@ -87,9 +88,18 @@ def _not_waiting(stale: datetime, now: datetime) -> Q:
 def reconcile(*session_ids: int) -> None:
     """Send sessions to their clusters, one after the other, but for those that other tasks work on. Never raises for a cluster's error.
 
-    Their rows are claimed and recorded together. Those that it has no time for are queued again.
+    Their rows are claimed and recorded together. Those that it has no time for are queued again. So are all of them, by the
+    controller, when the database goes away meanwhile: then it waits until they can be given back.
     """
     holder = MACHINE + uuid.uuid4().hex  # so that the machine's next worker can tell which leases a dead one left
+    try:
+        _reconcile(session_ids, holder)
+    except (OperationalError, InterfaceError) as error:
+        log.warning("The database failed a reconcile: %s", type(error).__name__)
+        _release(holder)
+
+
+def _reconcile(session_ids: Sequence[int], holder: str) -> None:
     began = time.monotonic()
     sent: list[Session] = []
     for session in _claim(session_ids, holder):
@@ -134,6 +144,19 @@ def _give_back(session: Session, holder: str) -> None:
     """Another task takes it: leases are for a few calls, not for a wait behind a slow cluster."""
     if Session.objects.filter(pk=session.pk, lease_holder=holder).update(lease_until=None, lease_holder=""):
         queue(session.pk)
+
+
+def _release(holder: str) -> None:
+    """Free the holder's rows as soon as the database answers; at the end of their leases they are free without it."""
+    until = time.monotonic() + LEASE.total_seconds()
+    while time.monotonic() < until:
+        connection.close()  # it may be one that the database has forgotten
+        try:
+            Session.objects.filter(lease_holder=holder).update(lease_until=None, lease_holder="")
+        except (OperationalError, InterfaceError):
+            time.sleep(AWAY)
+        else:
+            return
 
 
 def _send(session: Session, holder: str) -> bool:

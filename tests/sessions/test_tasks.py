@@ -7,6 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import InterfaceError, OperationalError
+from django.db.models import QuerySet
 from django.utils import timezone
 from django_q.models import OrmQ
 
@@ -148,6 +150,27 @@ def test_a_restored_database_that_is_behind_the_cluster_gets_its_way(
     session = reconciled(session)
     assert session.applied_generation == 10
     assert len(driver.applied + driver.paused + driver.removed) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_task_held_when_the_database_went_away_is_due_again_when_it_is_back(
+    launch: Launch, reconciled: Any, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = launch()
+    away = [OperationalError("the server is gone"), InterfaceError("the connection is closed")]
+    update = QuerySet.update
+
+    def fails(self: QuerySet[Any], **values: Any) -> int:
+        if away and "lease_holder" in values and values["lease_holder"] == "":
+            raise away.pop()
+        return update(self, **values)
+
+    monkeypatch.setattr(QuerySet, "update", fails)
+    monkeypatch.setattr(tasks, "AWAY", 0)
+    session = reconciled(session)
+    assert (away, session.applied_generation, session.lease_until) == ([], 0, None)
+    assert session in Session.objects.needing_reconcile()
+    assert reconciled(session).applied_generation == 1
 
 
 def test_tasks_are_not_queued_twice_but_a_lost_one_is_replaced(launch: Launch) -> None:

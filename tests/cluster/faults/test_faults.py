@@ -89,9 +89,9 @@ def trouble(mode: Mode, seconds: float) -> Fault:
 
 @contextmanager
 def controller_and_worker_killed(world: World) -> Iterator[None]:
-    world.stack.kill("worker")
-    world.stack.kill("controller")
+    killed = {program: world.stack.kill(program) for program in ("worker", "controller")}
     yield
+    wait_until(lambda: all(world.stack.pid(program) != pid for program, pid in killed.items()), 10, "both are started again")
 
 
 @contextmanager
