@@ -39,6 +39,10 @@ LIVE_ELSEWHERE = {
     SQLITE: ["--ignore=tests/live/test_wizard_rules.py"],
     POSTGRESQL: ["--ignore=tests/live/test_accessibility.py", "--ignore=tests/live/test_looks.py"],
 }
+ELSEWHERE = (
+    "Left out, because they want more than a fresh machine has: tests on Kubernetes (make test-cluster), with a real Slurm\n"
+    "(pytest tests/slurm/whole -m slurm) and with code-server (pytest tests/live -m extra). CONTRIBUTING.md says what they need."
+)
 SUMMARY = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed|warnings?)")
 
 
@@ -113,7 +117,7 @@ def main() -> int:
     counts = sum((lane.counts for lane in lanes), Counter())
     red = counts.pop("red", 0)
     told = ", ".join(f"{number} {word}" for word, number in counts.items())
-    print(f"\n===== tests on both databases: {'red' if red else 'ok'} – {told} in {time.monotonic() - started:.0f}s =====")
+    print(f"\n{ELSEWHERE}\n\n===== tests on both databases: {'red' if red else 'ok'} – {told} in {time.monotonic() - started:.0f}s =====")
     return 1 if red else 0
 
 
