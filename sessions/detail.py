@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cached_property
-from hashlib import blake2s
 from typing import Any
 
 from django.utils import timezone
@@ -21,6 +20,7 @@ from sessions.actions import Actions, actions_for
 from sessions.idle import Idleness, idleness_of
 from sessions.listing import sentence
 from sessions.logs import readable, why_hidden
+from sessions.marks import mark_of
 from sessions.models import Activity, Desired, Phase, Session, SessionVolume
 from sessions.paging import Page, keyset_page
 from sessions.slurm_panel import Panel, panel_of
@@ -135,7 +135,7 @@ class Detail:
         session = self.session
         shown = (session.phase, self.sentence, session.reason, session.steps, session.warnings, session.log_tail, session.is_moving)
         told = (*shown, self.actions, session.running_since, session.restarts, self.idleness)
-        return blake2s(repr(told).encode(), digest_size=8).hexdigest()
+        return mark_of(*told)
 
     @cached_property
     def mounts(self) -> list[SessionVolume]:

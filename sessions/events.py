@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import blake2s
 
 from compute.clusters import driver_for
 from compute.clusters.base import ClusterError, Event
 from sessions.logs import readable
+from sessions.marks import mark_of
 from sessions.models import Session
 
 SHOWN = 100
@@ -33,7 +33,7 @@ class Events:
 
     @property
     def mark(self) -> str:
-        return blake2s(repr((self.rows, self.total, self.problem)).encode(), digest_size=8).hexdigest()
+        return mark_of(self.rows, self.total, self.problem)
 
 
 def events_of(session: Session) -> Events:

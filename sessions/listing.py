@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from functools import cached_property
-from hashlib import blake2s
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,6 +16,7 @@ from compute.models import Membership, Workspace
 from presets.models import Preset
 from sessions.actions import Actions, actions_for
 from sessions.idle import Idleness, idleness_of
+from sessions.marks import mark_of
 from sessions.models import Desired, Phase, Session, SessionQuerySet
 from sessions.paging import Page, keyset_page
 
@@ -96,7 +96,7 @@ class Row:
     @cached_property
     def mark(self) -> str:
         shown = (self.session.phase, self.sentence, self.session.is_moving, self.is_billed, self.actions, self.idleness)
-        return blake2s(repr(shown).encode(), digest_size=6).hexdigest()
+        return mark_of(*shown, size=6)
 
 
 def sentence(session: Session) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from hashlib import blake2s
 
 from compute.access import require_log_reader
 from compute.clusters import driver_for
 from compute.clusters.base import ClusterError
 from compute.errors import Forbidden
 from compute.models import Membership
+from sessions.marks import mark_of
 from sessions.models import Session
 
 LINES = 200
@@ -34,7 +34,7 @@ class LogTail:
 
     @property
     def mark(self) -> str:
-        return blake2s(repr((self.text, self.problem, self.hidden, self.has_previous)).encode(), digest_size=8).hexdigest()
+        return mark_of(self.text, self.problem, self.hidden, self.has_previous)
 
 
 def tail(membership: Membership, session: Session, previous: bool = False, lines: int = LINES) -> LogTail:

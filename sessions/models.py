@@ -24,6 +24,7 @@ from compute.models import Cluster, ComputePool, SlurmCluster, Workspace
 from presets.models import Configuration, Image, PodSize, Preset
 from sessions.slurm_models import SlurmSight, SlurmState, SlurmTicket  # noqa: F401 (Django looks for models here)
 from sessions.tallies import Tally  # noqa: F401
+from sessions.times import outside
 from sessions.webhooks.models import DeliveryRun, Webhook, WebhookDelivery  # noqa: F401
 from storage.encryption import EncryptedJSONField, EncryptedTextField
 from storage.models import Volume, unique_name
@@ -102,8 +103,8 @@ class SessionQuerySet(models.QuerySet["Session"]):
         return (
             self.needing_apply()
             .filter(
-                # Times further ahead than they could have been set are a clock that jumped: they don't hold anything up.
-                Q(lease_until=None) | Q(lease_until__lt=now) | Q(lease_until__gt=now + LEASE * 2),
+                outside("lease_until", now, now + LEASE * 2),
+                # Like ``outside``: what is further ahead than it could have been set does not hold it up.
                 Q(next_try_at=None) | Q(next_try_at__lte=now) | Q(next_try_at__gt=now + MAX_BACKOFF * 2),
             )
             .exclude(apply_final=True, error_generation=F("generation"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from compute.access import may_own
@@ -21,6 +22,15 @@ def has_running_job(session: Session) -> bool:
         return False
     sights = SlurmSight.objects.filter(slurm_cluster=session.slurm_cluster_id, user=session.owner_id)
     return sights.filter(running_jobs__gt=0, answered_at__gt=timezone.now() - BELIEVED).exists()
+
+
+def is_attached(session: str = "") -> Q:
+    """``why_detached`` as a condition, of sessions or of what leads to them (``"session__"``): they may use the attached cluster."""
+    serving = SlurmCluster.workspaces.through.objects.filter(
+        slurmcluster=OuterRef(f"{session}slurm_cluster"), workspace=OuterRef(f"{session}workspace")
+    )
+    member = may_own(OuterRef(f"{session}owner"), OuterRef(f"{session}workspace"))
+    return Q(Exists(serving), Exists(member), **{f"{session}slurm_cluster__enabled": True})
 
 
 def why_detached(session: Session) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from hashlib import blake2s
 from typing import Any
 
 from compute.models import Membership, SlurmCluster
+from sessions.marks import mark_of
 from sessions.models import Session
 from sessions.slurm import why_detached
 from sessions.slurm_models import SlurmSight, SlurmState, SlurmTicket
@@ -110,7 +110,7 @@ class Panel:
         """Changes with anything that is shown."""
         asked = self.sight.asked_at if self.sight is not None else None
         shown = (self.status, self.cause, self.token_problem, self.reachable, self.seen, asked, self.look_again)
-        return blake2s(repr(shown).encode(), digest_size=8).hexdigest()
+        return mark_of(*shown)
 
 
 def panel_of(membership: Membership, session: Session) -> Panel | None:

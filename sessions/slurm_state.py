@@ -17,13 +17,14 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 from django_q.tasks import async_task
 
-from compute.access import may_own
 from compute.models import SlurmCluster
 from compute.slurm import NoIdentity, identity_of, mint
 from compute.slurm_causes import AWAY, SlurmError
 from compute.slurm_client import Client, answering
 from sessions.models import Desired, Phase, Session, SessionQuerySet
+from sessions.slurm import is_attached
 from sessions.slurm_models import SlurmSight, SlurmState
+from sessions.times import outside
 from storage.slurm_keys import signing_key
 
 log = logging.getLogger(__name__)
@@ -55,10 +56,7 @@ def _within(length: timedelta, at: datetime | None, now: datetime) -> bool:
 def queue_due() -> None:
     """For the sweep: the clusters of which a running session's owner has not been told for a minute. One query when there are none."""
     now = timezone.now()
-    told = SlurmSight.objects.filter(
-        slurm_cluster=OuterRef("slurm_cluster"), user=OuterRef("owner"), asked_at__gt=now - EVERY, asked_at__lt=now + EVERY
-    )
-    for cluster_id in _attached().exclude(Exists(told)).values_list("slurm_cluster", flat=True).distinct():
+    for cluster_id in _untold(now).values_list("slurm_cluster", flat=True).distinct():
         queue(cluster_id)
 
 
@@ -66,7 +64,7 @@ def queue(slurm_cluster_id: int) -> None:
     """Queue a look at the cluster, unless one is waiting already."""
     now = timezone.now()
     SlurmState.objects.get_or_create(pk=slurm_cluster_id)
-    waiting_no_more = Q(queued_at=None) | Q(queued_at__lt=now - QUEUE_STALE) | Q(queued_at__gt=now + QUEUE_STALE)
+    waiting_no_more = outside("queued_at", now - QUEUE_STALE, now + QUEUE_STALE)
     if SlurmState.objects.filter(waiting_no_more, pk=slurm_cluster_id).update(queued_at=now):
         async_task(refresh, slurm_cluster_id)
 
@@ -76,7 +74,7 @@ def refresh(slurm_cluster_id: int) -> None:
     now = timezone.now()
     state = SlurmState.objects.filter(pk=slurm_cluster_id)
     state.update(queued_at=None)
-    free = Q(lease_until=None) | Q(lease_until__lt=now) | Q(lease_until__gt=now + LEASE * 2)
+    free = outside("lease_until", now, now + LEASE * 2)
     if not state.filter(free).update(lease_until=now + LEASE):
         return
     try:
@@ -89,24 +87,20 @@ def refresh(slurm_cluster_id: int) -> None:
         queue(slurm_cluster_id)
 
 
-def _attached() -> SessionQuerySet:
-    """Running sessions that may use the Slurm cluster that is attached to them."""
-    serves = SlurmCluster.workspaces.through.objects.filter(slurmcluster=OuterRef("slurm_cluster"), workspace=OuterRef("workspace"))
-    return Session.objects.filter(
-        Exists(serves),
-        Exists(may_own(OuterRef("owner"), OuterRef("workspace"))),
-        slurm_cluster__enabled=True,
-        desired=Desired.RUNNING,
-        phase=Phase.RUNNING,
-    ).order_by()
+def _untold(now: datetime) -> SessionQuerySet:
+    """Running sessions with a Slurm cluster attached whose owner has not been told of it for a minute."""
+    told = SlurmSight.objects.filter(
+        slurm_cluster=OuterRef("slurm_cluster"), user=OuterRef("owner"), asked_at__gt=now - EVERY, asked_at__lt=now + EVERY
+    )
+    running = Session.objects.filter(is_attached(), desired=Desired.RUNNING, phase=Phase.RUNNING)
+    return running.exclude(Exists(told)).order_by()
 
 
 def _due(cluster: SlurmCluster, now: datetime) -> list[User]:
     """For whom the cluster is to be asked, longest waiting first: who looks at a page, and owners of attached sessions. Three queries."""
     sights = SlurmSight.objects.filter(slurm_cluster=cluster)
     looking = sights.filter(Q(asked_at=None) | Q(asked_at__lt=F("wanted_at")), wanted_at__isnull=False).values_list("user", flat=True)
-    told = sights.filter(user=OuterRef("owner"), asked_at__gt=now - EVERY, asked_at__lt=now + EVERY)
-    owners = _attached().filter(slurm_cluster=cluster).exclude(Exists(told)).values_list("owner", flat=True).distinct()
+    owners = _untold(now).filter(slurm_cluster=cluster).values_list("owner", flat=True).distinct()
     users = get_user_model().objects.in_bulk({*looking, *owners})
     asked = dict(sights.filter(user__in=users).values_list("user", "asked_at"))
     return [users[pk] for pk in sorted(users, key=lambda pk: (asked.get(pk) is not None, asked.get(pk) or now))]

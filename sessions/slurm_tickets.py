@@ -13,19 +13,17 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
+from django.db.models import Case, F, Q, Value, When
 from django.utils import timezone
 from django_q.tasks import async_task
 
 from compute import log_context
-from compute.access import may_own
 from compute.clusters import driver_for
 from compute.clusters.base import ClusterError, Outdated
-from compute.models import SlurmCluster
 from compute.slurm import Identity, NoIdentity, identity_of, mint
 from compute.workload import Workload
 from sessions.models import Desired, Phase, Session
-from sessions.slurm import why_detached
+from sessions.slurm import is_attached, why_detached
 from sessions.slurm_models import SlurmSight, SlurmTicket
 from sessions.slurm_programs import LIVE_FILE
 from storage.encryption import UndecryptableValue
@@ -82,13 +80,8 @@ def queue_due() -> int:
 def _entitled() -> Case:
     """Whether a ticket's session is to run and may have a token, as far as the database alone can tell: ``why_detached`` and
     ``_is_over`` as one expression."""
-    serving = SlurmCluster.workspaces.through.objects.filter(
-        slurmcluster_id=OuterRef("session__slurm_cluster_id"), workspace_id=OuterRef("session__workspace_id")
-    )
-    member = may_own(OuterRef("session__owner_id"), OuterRef("session__workspace_id"))
     running = Q(session__desired=Desired.RUNNING) & ~Q(session__phase=Phase.FAILED)
-    attached = Q(session__slurm_cluster__enabled=True) & Q(Exists(serving)) & Q(Exists(member))
-    return Case(When(running & attached, then=Value(True)), default=Value(False))
+    return Case(When(running & is_attached("session__"), then=Value(True)), default=Value(False))
 
 
 def _is_over(session: Session) -> bool:

@@ -28,6 +28,7 @@ from compute.namespaces import ensure_namespace
 from sessions import slurm_tickets, tallies
 from sessions.machine import MACHINE
 from sessions.models import LEASE, MAX_BACKOFF, Activity, Desired, Session
+from sessions.times import outside
 from sessions.workload import build
 from storage.encryption import UndecryptableValue
 
@@ -82,7 +83,7 @@ def queue_due(limit: int = 500) -> int:
 
 
 def _not_waiting(stale: datetime, now: datetime) -> Q:
-    return Q(queued_at=None) | Q(queued_at__lt=stale) | Q(queued_at__gt=now + QUEUE_STALE)
+    return outside("queued_at", stale, now + QUEUE_STALE)
 
 
 def reconcile(*session_ids: int) -> None:
@@ -117,7 +118,7 @@ def _reconcile(session_ids: Sequence[int], holder: str) -> None:
 def _claim(session_ids: Sequence[int], holder: str) -> list[Session]:
     """Take the rows' leases. Left out are rows that are gone, or that another task holds (it queues again if there is more to do)."""
     now = timezone.now()
-    free = Q(lease_until=None) | Q(lease_until__lt=now) | Q(lease_until__gt=now + LEASE * 2)
+    free = outside("lease_until", now, now + LEASE * 2)
     rows = Session.objects.filter(free, pk__in=session_ids).select_related("workspace__cluster").order_by("pk")
     found = rows.defer(*NOT_NEEDED).select_for_update(of=("self",), no_key=True)
     with transaction.atomic():

@@ -13,12 +13,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import timedelta
 
 from django.conf import settings
-from django.db.models import F, Q
+from django.db.models import F
 from django.utils import timezone
 from django_q.tasks import async_task
 
 from compute import log_context
 from sessions import tallies
+from sessions.times import outside
 from sessions.webhooks import http, signing
 from sessions.webhooks.models import FAR, DeliveryRun, WebhookDelivery
 from storage.encryption import UndecryptableValue
@@ -39,7 +40,7 @@ QUEUE_STALE = timedelta(seconds=10)
 def queue_run() -> None:
     """Queue a run in the current transaction, unless one is waiting already. Two queries."""
     now = timezone.now()
-    free = Q(queued_at=None) | Q(queued_at__lt=now - QUEUE_STALE) | Q(queued_at__gt=now + QUEUE_STALE)
+    free = outside("queued_at", now - QUEUE_STALE, now + QUEUE_STALE)
     DeliveryRun.objects.get_or_create(pk=1)
     if DeliveryRun.objects.filter(free, pk=1).update(queued_at=now):
         async_task(run)
@@ -60,7 +61,7 @@ def run() -> None:
     now = timezone.now()
     holder = uuid.uuid4().hex
     DeliveryRun.objects.get_or_create(pk=1)
-    free = Q(lease_until=None) | Q(lease_until__lt=now) | Q(lease_until__gt=now + FAR)
+    free = outside("lease_until", now, now + FAR)
     DeliveryRun.objects.filter(pk=1).update(queued_at=None)  # from here on, whoever has something new queues another
     if not DeliveryRun.objects.filter(free, pk=1).update(lease_until=now + LEASE, holder=holder):
         return

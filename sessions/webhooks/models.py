@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from compute import validators
 from compute.models import Workspace
+from sessions.times import outside
 from storage.encryption import EncryptedTextField
 
 DELETED = "Deleted"  # said once of a session that is gone; no phase of its own
@@ -65,7 +66,7 @@ class DeliveryQuerySet(models.QuerySet["WebhookDelivery"]):
         """What can be sent now and nobody is sending."""
         return self.filter(
             Q(next_try_at__lte=now) | Q(next_try_at__gt=now + FAR),
-            Q(lease_until=None) | Q(lease_until__lt=now) | Q(lease_until__gt=now + FAR),
+            outside("lease_until", now, now + FAR),
             Q(webhook__resume_at=None) | Q(webhook__resume_at__lte=now) | Q(webhook__resume_at__gt=now + FAR),
             status=WebhookDelivery.Status.PENDING,
             webhook__enabled=True,
