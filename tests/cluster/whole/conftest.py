@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,18 @@ from tests.live.conftest import chromium, context_as, need, page_as, watch
 from tests.stack import Stack
 
 __all__ = ["chromium", "context_as", "page_as", "watch"]
+
+NODE_LOG = Path(os.environ.get("CLUSTER_DIR", "/tmp/test-cluster")) / "kubelet.log"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, Any, Any]:
+    """A failure's report has what the real node did: a pod that never ended, or never began, is explained there."""
+    report = yield
+    if report.failed and NODE_LOG.exists():
+        lines = NODE_LOG.read_text(errors="replace").splitlines()[-60:]
+        report.sections.insert(0, ("The node's log", "\n".join(line[:300] for line in lines)))
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -65,7 +65,7 @@ def test_an_imported_workspacekind_launches_a_real_session(page_as: Callable[...
         tab.close()
         assert Preset.objects.get(slug=SLUG).idle_pause_seconds == 86400
         Preset.objects.filter(slug=SLUG).update(idle_pause_seconds=IDLE_SECONDS)
-        phase(page, "Paused", 60)
+        phase(page, "Paused", START)
         page.reload()
         expect(page.locator("#activity")).to_contain_text("Slipway paused it")
         page.get_by_role("link", name="Delete").click()
