@@ -16,6 +16,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 
 from compute.errors import Forbidden
 from compute.models import Membership, Role, Workspace
+from compute.prepared import prepared
 
 P = ParamSpec("P")
 RANK = {Role.VIEWER: 0, Role.MEMBER: 1, Role.ADMIN: 2}
@@ -36,14 +37,23 @@ def membership_of(user: Any, workspace: Workspace | str, *, lock: bool = False) 
     With ``lock`` the workspace stays locked until the transaction's end, and is as it was when the lock was got.
     """
     name = workspace.name if isinstance(workspace, Workspace) else workspace
-    memberships = Membership.objects.select_related("workspace__cluster")
-    # No key: what only refers to the workspace, such as the controller's activity, does not wait for it (nor deadlock).
-    locked = memberships.select_for_update(of=("workspace",), no_key=True)
-    memberships = locked if lock else memberships.select_related("workspace__default_pool", "user")
-    membership = memberships.filter(user=user, workspace__name=name, user__is_active=True).first()
-    if membership is None:
+    found = (_locked_membership if lock else _membership)(user.pk, name)
+    if not found:
         raise Http404("No such workspace.")
-    return membership
+    return found[0]
+
+
+@prepared
+def _membership(user: int, workspace: str) -> QuerySet[Membership]:
+    found = Membership.objects.filter(user=user, workspace__name=workspace, user__is_active=True)
+    return found.select_related("workspace__cluster", "workspace__default_pool", "user")
+
+
+@prepared
+def _locked_membership(user: int, workspace: str) -> QuerySet[Membership]:
+    found = Membership.objects.filter(user=user, workspace__name=workspace, user__is_active=True).select_related("workspace__cluster")
+    # No key: what only refers to the workspace, such as the controller's activity, does not wait for it (nor deadlock).
+    return found.select_for_update(of=("workspace",), no_key=True)
 
 
 def usual_membership(request: Any) -> Membership | None:

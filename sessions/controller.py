@@ -21,6 +21,7 @@ from itertools import islice
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from django_q.tasks import async_task
 
@@ -28,6 +29,7 @@ from compute import log_context, tokens
 from compute.clusters import driver_for
 from compute.clusters.base import ClusterError
 from compute.models import Cluster, Workspace
+from compute.prepared import prepared
 from compute.workload import Observation, Step
 from sessions import cluster_reports, drafts, gateway, idle, launch_times, pace, services, slurm_state, slurm_tickets, tasks
 from sessions.api import idempotency
@@ -138,14 +140,12 @@ class Controller:
     def look(self, besides: set[str]) -> None:
         """See what has changed without a word from the clusters."""
         now = time.monotonic()
-        sessions = Session.objects.exclude(host__in=besides)
         if now >= self.next_look:
             began = time.thread_time()
-            self.update(sessions.unsettled().for_status())
+            self.update(row for row in _unsettled() if row.host not in besides)
             self.next_look = max(pace.next_look(pace.cost(began)), now + LOOK_EVERY)
         elif now >= self.next_glance:
-            if restated := list(Session.objects.restated().order_by().values_list("pk", flat=True)):
-                self.update(sessions.filter(pk__in=restated).for_status())
+            self.update(row for row in _restated() if row.host not in besides)
         else:
             return
         self.next_glance = time.monotonic() + TICK
@@ -387,6 +387,19 @@ class Controller:
         if silent:
             self.update(Session.objects.filter(host__in=silent).for_status())
         self.update(Session.objects.filter(phase=Phase.UNKNOWN).exclude(workspace__cluster__in=self.away).for_status()[:500])
+
+
+# Asked again and again, also while nothing happens.
+
+
+@prepared
+def _unsettled() -> QuerySet[Session]:
+    return Session.objects.unsettled().for_status()
+
+
+@prepared
+def _restated() -> QuerySet[Session]:
+    return Session.objects.restated().for_status()
 
 
 def _is_up(session: Session) -> bool:

@@ -9,7 +9,7 @@ import time
 
 PER_SESSION = 0.01  # seconds that news is gathered for each further session that moves
 LONGEST_WAIT = 1.0
-LOOK = 0.01  # share of a core, at most, for what may have changed without a word: seldom anything
+LOOK = 0.005  # share of a core, at most, for what may have changed without a word: seldom anything
 LONGEST_LOOK = 4.0  # seconds that a look is put off for it
 
 

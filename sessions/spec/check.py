@@ -6,17 +6,18 @@ Each ``_check_*`` looks at one part and adds what it finds; none stops the other
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, TypeVar
 
 from django.core.exceptions import ValidationError
-from django.db.models import Model, QuerySet, Value
+from django.db.models import QuerySet, Value
 
 from compute.clusters import driver_for
 from compute.errors import Problem
 from compute.models import ComputePool, SlurmCluster, Workspace
+from compute.prepared import prepared
 from compute.validators import overlapping_paths, validate_env_name, validate_mount_path, validate_name, validate_storage
 from compute.workload import Account
 from presets.catalog import offered_images
@@ -28,7 +29,7 @@ from sessions.spec.inputs import SpecInput
 from sessions.spec.quota import QuotaLine, quota_lines
 from storage.models import Secret, Volume
 
-M = TypeVar("M", bound=Model)
+T = TypeVar("T")
 MAX_VARIABLES = 100
 MAX_VALUE = 32 * 1024  # bytes, as the next one: Linux takes 128 KiB per variable and 2 MiB in all, Kubernetes 1 MiB in a Secret
 MAX_VALUES = 512 * 1024
@@ -114,16 +115,44 @@ def check(user: Any, workspace: Workspace, spec: SpecInput) -> Checked:
     return found
 
 
-def _only(rows: QuerySet[M]) -> M | None:
-    """The one row that a name leaves over, if any. Without the order of lists, which takes time to write and to sort."""
-    return next(iter(rows.order_by()), None)
+def _only(rows: Iterable[T]) -> T | None:
+    """The one row that a name leaves over, if any."""
+    return next(iter(rows), None)
+
+
+# The rows that a spec names. Without the order of lists, which takes time to sort.
+
+
+@prepared
+def _preset_named(workspace: int, slug: str) -> QuerySet[Preset]:
+    return Preset.objects.offered_to(Workspace(pk=workspace)).filter(slug=slug).order_by()
+
+
+@prepared
+def _image_named(preset: int, slug: str) -> QuerySet[Image]:
+    return Image.objects.filter(preset=preset, slug=slug).order_by()
+
+
+@prepared
+def _pod_size_named(preset: int, slug: str) -> QuerySet[PodSize]:
+    return PodSize.objects.filter(preset=preset, slug=slug, hidden=False).order_by()
+
+
+@prepared
+def _offered_pools(workspace: int, cluster: int) -> QuerySet[ComputePool]:
+    return ComputePool.objects.offered_to(Workspace(pk=workspace, cluster_id=cluster))
+
+
+@prepared
+def _session_named(workspace: int, name: str) -> QuerySet[Session, tuple[int]]:
+    return Session.objects.filter(workspace=workspace, name=name).order_by().values_list("pk")
 
 
 def _check_name(found: Checked, workspace: Workspace, spec: SpecInput) -> None:
     if not spec.name:
         if found.preset is not None:  # else the preset is what to mend: with it comes a name
             found.problem("name", "required", "Give the session a name.")
-    elif found.valid("name", validate_name, spec.name) and Session.objects.filter(workspace=workspace, name=spec.name).exists():
+    elif found.valid("name", validate_name, spec.name) and _session_named(workspace.pk, spec.name):
         found.problem("name", "name_taken", f"{workspace} has a session named “{spec.name}” already. Choose another name.")
 
 
@@ -131,7 +160,7 @@ def _check_preset(found: Checked, workspace: Workspace, spec: SpecInput) -> None
     if not spec.preset:
         found.problem("preset", "required", "Choose a preset.")
         return
-    found.preset = _only(Preset.objects.offered_to(workspace).filter(slug=spec.preset))
+    found.preset = _only(_preset_named(workspace.pk, spec.preset))
     if found.preset is None:
         found.problem("preset", "preset_gone", f"The preset “{spec.preset}” is no longer offered here. Choose another one.")
     elif found.preset.deprecated:
@@ -145,7 +174,7 @@ def _check_image(found: Checked, workspace: Workspace, preset: Preset, spec: Spe
         else:
             found.problem("preset", "preset_unsupported", f"{workspace.cluster} can run no image of {preset}. Choose another preset.")
         return
-    image = _only(preset.images.filter(slug=spec.image))
+    image = _only(_image_named(preset.pk, spec.image))
     successor = image.successor() if image else None
     if image is None or successor is None or successor.hidden:
         found.problem("image", "image_gone", f"The image “{spec.image}” is no longer offered by {preset}. Choose another one.")
@@ -164,7 +193,7 @@ def _check_pod_size(found: Checked, preset: Preset, spec: SpecInput) -> None:
     if not spec.pod_size:
         found.problem("pod_size", "required", "Choose a pod size.")
         return
-    found.pod_size = _only(preset.pod_sizes.filter(slug=spec.pod_size, hidden=False))
+    found.pod_size = _only(_pod_size_named(preset.pk, spec.pod_size))
     if found.pod_size is None:
         found.problem("pod_size", "pod_size_gone", f"The pod size “{spec.pod_size}” is no longer offered by {preset}. Choose another one.")
     elif found.pod_size.deprecated:
@@ -172,7 +201,7 @@ def _check_pod_size(found: Checked, preset: Preset, spec: SpecInput) -> None:
 
 
 def _check_pool(found: Checked, workspace: Workspace, spec: SpecInput) -> None:
-    pools = list(ComputePool.objects.offered_to(workspace))
+    pools = _offered_pools(workspace.pk, workspace.cluster_id)
     if spec.compute_pool:
         found.pool = next((pool for pool in pools if pool.name == spec.compute_pool), None)
         if found.pool is None:

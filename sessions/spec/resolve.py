@@ -7,8 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Prefetch, Value, prefetch_related_objects
+from django.db.models import Prefetch, QuerySet, Value, prefetch_related_objects
 
+from compute.prepared import prepared
 from compute.slurm import NoIdentity, identity_of
 from presets.ides import IDES
 from presets.models import Configuration, PresetVariable
@@ -107,13 +108,19 @@ def _variables(session: Session, configurations: Sequence[Configuration]) -> tup
 
 def _of_preset_and_bundle(session: Session) -> tuple[dict[str, str], dict[str, str]]:
     """Plain and secret variables of the preset, and the workspace's bundle, which is secret and wins. One query for both."""
-    columns = ("name", "value", "is_secret", "is_bundle")
-    bundle = Secret.objects.filter(bundle__workspace=session.workspace_id).annotate(is_secret=Value(True), is_bundle=Value(True))
-    own = PresetVariable.objects.filter(preset=session.preset_id).annotate(is_bundle=Value(False))
-    rows = list(own.order_by().values_list(*columns).union(bundle.order_by().values_list(*columns), all=True))
+    rows = _inherited(session.preset_id, session.workspace_id)
     secrets = {name: value for name, value, _, is_bundle in rows if is_bundle}
     plain = {name: render(value) for name, value, is_secret, is_bundle in rows if not is_secret and name not in secrets}
     return plain, {name: render(value) for name, value, is_secret, is_bundle in rows if is_secret and not is_bundle} | secrets
+
+
+@prepared
+def _inherited(preset: int, workspace: int) -> QuerySet[PresetVariable, tuple[str, str, bool, bool]]:
+    """Name, value, whether it is secret, and whether it is the bundle's."""
+    columns = ("name", "value", "is_secret", "is_bundle")
+    bundle = Secret.objects.filter(bundle__workspace=workspace).annotate(is_secret=Value(True), is_bundle=Value(True))
+    own = PresetVariable.objects.filter(preset=preset).annotate(is_bundle=Value(False))
+    return own.order_by().values_list(*columns).union(bundle.order_by().values_list(*columns), all=True)
 
 
 def pending_changes(session: Session) -> list[tuple[str, str, str]]:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+import orjson
 import urllib3
 from kubernetes.client.configuration import Configuration
 from kubernetes.client.rest import RESTClientObject
@@ -241,7 +242,7 @@ def _text(value: str | int | bool) -> str:
 
 
 def _decoded(data: bytes) -> Json:
-    decoded = json.loads(data)
+    decoded = orjson.loads(data)  # of a launch's dozen events each has several kilobytes, and half of the time went into them
     if not isinstance(decoded, dict):
         raise ValueError("not an object")
     return decoded

@@ -1,0 +1,75 @@
+"""Querysets that are compiled once per connection, for the few that every launch asks (docs/adr/0011).
+
+Django writes a query's SQL anew each time. That takes several times the CPU of all the rest, PostgreSQL's answer included, and
+made up a good part of a launch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.models import Model, QuerySet
+from django.db.transaction import TransactionManagementError
+
+P = ParamSpec("P")
+M = TypeVar("M", bound=Model)
+Row = TypeVar("Row")
+
+
+def prepared(make: Callable[P, QuerySet[M, Row]]) -> Callable[P, list[Row]]:
+    """Decorates a function that makes a queryset of its arguments. The result asks for the queryset's rows, each time afresh.
+
+    Arguments are positional, each an int or a str that goes into the query as it is; else the first call raises ``TypeError``.
+    ``make`` is called once, with stand-ins for them: the query's form must not depend on what they are. Nothing is prefetched.
+    """
+
+    @wraps(make)
+    def ask(*args: P.args, **kwargs: P.kwargs) -> list[Row]:
+        # A compiler belongs to its connection, and a connection to its thread.
+        kept: dict[Any, _Compiled[Row]] = vars(connections[DEFAULT_DB_ALIAS]).setdefault("slipway_prepared", {})
+        compiled = kept.get(make)
+        if compiled is None:
+            compiled = kept[make] = _Compiled(make, args)
+        return compiled.rows(args)
+
+    return ask
+
+
+class _Compiled(Generic[Row]):
+    """A queryset whose compiler has done its work. For one thread, and one call at a time."""
+
+    def __init__(self, make: Callable[..., QuerySet[Any, Row]], args: Sequence[Any]) -> None:
+        stand_ins = [_stand_in(value, number) for number, value in enumerate(args)]
+        self._queryset = make(*stand_ins)
+        self._compiler = self._queryset.query.get_compiler(self._queryset.db)
+        self._sql, params = self._compiler.as_sql()
+        self._constants = list(params)
+        self._places = [(place, stand_ins.index(value)) for place, value in enumerate(params) if value in stand_ins]
+        if {number for _, number in self._places} != set(range(len(args))):
+            raise TypeError(f"An argument of {make.__qualname__} does not go into the query as it is.")
+        # From here on, whoever iterates over the queryset gets this compiler, and it has the SQL at hand.
+        vars(self._queryset.query)["get_compiler"] = lambda *_, **__: self._compiler
+        vars(self._compiler)["as_sql"] = lambda *_, **__: (self._sql, self._params)
+        self._params: Sequence[Any] = ()
+
+    def rows(self, args: Sequence[Any]) -> list[Row]:
+        if self._queryset.query.select_for_update and not self._compiler.connection.in_atomic_block:
+            raise TransactionManagementError("Rows are locked until a transaction's end, and there is none.")
+        params = self._constants.copy()
+        for place, number in self._places:
+            params[place] = args[number]
+        self._params = params
+        iterable: Any = self._queryset._iterable_class
+        return list(iterable(self._queryset))
+
+
+def _stand_in(value: Any, number: int) -> int | str:
+    """A value of its type that no query has as a constant."""
+    if type(value) is int:
+        return -1_000_003_000 - number  # within the range of every integer column
+    if type(value) is str:
+        return f"slipway-argument-{number}"
+    raise TypeError(f"{value!r} is neither an int nor a str.")

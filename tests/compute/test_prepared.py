@@ -1,0 +1,128 @@
+"""A compiled query answers as the queryset that it was made of does, and always from the database."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.db.models import Q, QuerySet
+from django.db.transaction import TransactionManagementError
+from django.test.utils import CaptureQueriesContext
+
+from compute.models import Cluster, ComputePool, Workspace
+from compute.prepared import prepared
+
+pytestmark = pytest.mark.django_db
+
+made = 0
+
+
+@prepared
+def pools(workspace: int, name: str) -> QuerySet[ComputePool]:
+    global made
+    made += 1
+    allowed = Q(workspaces=None) | Q(workspaces=workspace)
+    return ComputePool.objects.filter(allowed, name=name).distinct().select_related("cluster").order_by("name")
+
+
+@prepared
+def names(cluster: int) -> QuerySet[Workspace, str]:
+    return Workspace.objects.filter(cluster=cluster).order_by("name").values_list("name", flat=True)
+
+
+@prepared
+def locked(name: str) -> QuerySet[Workspace]:
+    return Workspace.objects.filter(name=name).select_for_update()
+
+
+@pytest.fixture
+def two(workspace: Workspace) -> tuple[ComputePool, ComputePool]:
+    """A pool that everybody may use, and one that is another workspace's."""
+    other = Workspace.objects.create(name="other", display_name="Other", cluster=workspace.cluster, namespace="other")
+    free = ComputePool.objects.create(cluster=workspace.cluster, name="free", display_name="Free", node_selector={"disk": "ssd"})
+    kept = ComputePool.objects.create(cluster=workspace.cluster, name="kept", display_name="Kept")
+    kept.workspaces.set([other])
+    return free, kept
+
+
+def test_each_call_puts_its_own_values_in(workspace: Workspace, two: tuple[ComputePool, ComputePool]) -> None:
+    other = Workspace.objects.get(name="other")
+    for _ in range(2):
+        assert pools(workspace.pk, "free") == pools(other.pk, "free") == [two[0]]
+        assert pools(workspace.pk, "kept") == []
+        assert pools(other.pk, "kept") == [two[1]]
+    assert pools(workspace.pk, "free")[0].node_selector == {"disk": "ssd"}, "values are converted as always"
+    assert names(workspace.cluster_id) == ["other", workspace.name]
+
+
+def test_it_is_compiled_once_and_always_asks(workspace: Workspace, two: tuple[ComputePool, ComputePool]) -> None:
+    pools(workspace.pk, "free")
+    before = made
+    ComputePool.objects.filter(pk=two[0].pk).update(display_name="Renamed")
+    with CaptureQueriesContext(connection) as queries:
+        found = pools(workspace.pk, "free")
+        assert found[0].cluster.name == workspace.cluster.name
+    assert (found[0].display_name, len(queries), made) == ("Renamed", 1, before)
+
+
+def test_the_sql_is_djangos_own(workspace: Workspace) -> None:
+    pools(workspace.pk, "free")
+    with CaptureQueriesContext(connection) as queries:
+        pools(workspace.pk, "free")
+        allowed = Q(workspaces=None) | Q(workspaces=workspace)
+        list(ComputePool.objects.filter(allowed, name="free").distinct().select_related("cluster").order_by("name"))
+    assert queries[0]["sql"] == queries[1]["sql"]
+
+
+def test_values_that_look_like_others_stay_apart(cluster: Cluster) -> None:
+    """Also those that are the same, and one that looks like a stand-in."""
+    for name in ("1", "slipway-argument-0", "slipway-argument-1", "'; --"):
+        made_of_it = ComputePool.objects.create(cluster=cluster, name=name[:63], display_name=name)
+        assert pools(1, name) == [made_of_it]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_rows_are_locked_only_in_a_transaction(workspace: Workspace) -> None:
+    with transaction.atomic():
+        assert locked(workspace.name) == [workspace]
+    with pytest.raises(TransactionManagementError):
+        locked(workspace.name)
+
+
+@pytest.mark.parametrize("value", [None, 1.5, ["a"]])
+def test_other_kinds_of_arguments_are_refused(value: Any) -> None:
+    @prepared
+    def named(name: str) -> QuerySet[Workspace]:
+        return Workspace.objects.filter(name=name)
+
+    with pytest.raises(TypeError, match="neither an int nor a str"):
+        named(value)
+
+
+def test_an_argument_that_is_changed_on_its_way_is_refused() -> None:
+    @prepared
+    def starting(stem: str) -> QuerySet[Workspace]:
+        return Workspace.objects.filter(name__startswith=stem)
+
+    with pytest.raises(TypeError, match="does not go into the query as it is"):
+        starting("a")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_every_thread_has_its_own(workspace: Workspace) -> None:
+    found: list[list[str]] = []
+
+    def ask() -> None:
+        try:
+            found.extend(names(workspace.cluster_id) for _ in range(20))
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [[workspace.name]] * 80
