@@ -1,4 +1,4 @@
-"""Querysets that are compiled once per connection, for the few that every launch asks (docs/adr/0011).
+"""Statements that are compiled once per connection, for the few that every launch executes (docs/adr/0011).
 
 Django writes a query's SQL anew each time. That takes several times the CPU of all the rest, PostgreSQL's answer included, and
 made up a good part of a launch.
@@ -7,7 +7,7 @@ made up a good part of a launch.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -36,6 +36,32 @@ def prepared(make: Callable[P, QuerySet[M, Row]]) -> Callable[P, list[Row]]:
         return compiled.rows(args)
 
     return ask
+
+
+def insert(rows: Sequence[Model]) -> None:
+    """Insert new rows of one model, and set their keys, which the database makes: as ``bulk_create``, without ``save`` and signals.
+
+    What they refer to must have been saved before they were made.
+    """
+    if not rows:
+        return
+    connection = connections[DEFAULT_DB_ALIAS]
+    model, meta = type(rows[0]), rows[0]._meta
+    fields = [field for field in meta.concrete_fields if not field.primary_key]
+    values = [field.get_db_prep_save(field.pre_save(row, True), connection) for row in rows for field in fields]
+    with connection.cursor() as cursor:
+        cursor.execute(_insertion(model, len(rows)), values)
+        for row, (key,) in zip(rows, cursor.fetchall(), strict=True):
+            row.pk, row._state.adding, row._state.db = key, False, DEFAULT_DB_ALIAS
+
+
+@lru_cache(256)
+def _insertion(model: type[Model], number: int) -> str:
+    quote, meta = connections[DEFAULT_DB_ALIAS].ops.quote_name, model._meta
+    columns = [quote(str(field.column)) for field in meta.concrete_fields if not field.primary_key]
+    row = f"({', '.join(['%s'] * len(columns))})"
+    table, key = quote(meta.db_table), quote(str(meta.pk.column))
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * number)} RETURNING {key}"  # noqa: S608 (names of ours only)
 
 
 class _Compiled(Generic[Row]):

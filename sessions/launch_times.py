@@ -10,7 +10,7 @@ from datetime import datetime
 from sessions import tallies
 from sessions.models import Desired, Phase, Session
 
-COUNT_EVERY = 1.0  # seconds
+COUNT_EVERY = 5.0  # seconds; what collects metrics asks less often
 
 
 def settled(session: Session, phase: str) -> dict[str, int]:
@@ -20,7 +20,7 @@ def settled(session: Session, phase: str) -> dict[str, int]:
 
 
 class Ended:
-    """Launches that have just settled, gathered for a second: each count is many small UPDATEs. What a controller that is
+    """Launches that have just settled, gathered for a few seconds: each count is many small UPDATEs. What a controller that is
     killed has not counted yet is missing in the metrics for good."""
 
     def __init__(self) -> None:

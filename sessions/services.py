@@ -17,6 +17,7 @@ from compute.access import may_own, membership_of, require_owner_or_admin, requi
 from compute.clusters import driver_for
 from compute.errors import Forbidden, Problem, Refused
 from compute.models import ComputePool, Role, SlurmCluster, Workspace
+from compute.prepared import insert
 from compute.workload import Account
 from sessions import gateway, tasks
 from sessions.models import Activity, Desired, Draft, Session, SessionConfiguration, SessionVolume
@@ -26,7 +27,7 @@ from sessions.spec.quota import quota_lines
 from sessions.spec.resolve import snapshot
 from sessions.spec.slurm_check import usual_account
 from storage import services as storage
-from storage.models import Volume
+from storage.models import Volume, unique_name
 
 # Why Slipway itself pauses a session.
 IDLE, ABANDONED = "Idle", "OwnerLeft"
@@ -75,6 +76,7 @@ def _create(user: Any, workspace: Workspace, spec: SpecInput, checked: Checked) 
         workspace=workspace,
         owner=user,
         name=spec.name,
+        host=unique_name(spec.name),
         preset=checked.preset,
         image=checked.image,
         pod_size=checked.pod_size,
@@ -95,9 +97,11 @@ def _create(user: Any, workspace: Workspace, spec: SpecInput, checked: Checked) 
     ]
     session.snapshot = snapshot(session, mounts, checked.configurations)
     tasks.queue_new(session)
-    SessionVolume.objects.bulk_create(mounts)
+    for mount in mounts:
+        mount.session = session  # it has a key by now
+    insert(mounts)
     _record_first_mount(mounts, account)
-    SessionConfiguration.objects.bulk_create(SessionConfiguration(session=session, configuration=c) for c in checked.configurations)
+    insert([SessionConfiguration(session=session, configuration=configuration) for configuration in checked.configurations])
     return session
 
 
@@ -253,6 +257,5 @@ def _ask(session: Session, user: Any | None, desired: Desired) -> None:
 
 
 def _record(session: Session, user: Any | None, verb: str, message: str = "", reason: str = "") -> None:
-    Activity.objects.create(
-        workspace=session.workspace, session=session, host=session.host, actor=user, verb=verb, reason=reason, message=message
-    )
+    said = {"verb": verb, "reason": reason, "message": message}
+    insert([Activity(workspace=session.workspace, session=session, host=session.host, actor=user, **said)])

@@ -13,6 +13,7 @@ from django.db import DataError, IntegrityError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from compute import log_context
+from compute.prepared import insert
 from sessions import launch_times
 from sessions.models import Activity, Phase, Session
 from sessions.status import Status, View, steps_as_json
@@ -106,18 +107,20 @@ def _write(news: Sequence[News]) -> list[News]:
         for one in sorted(news, key=lambda one: one.session.pk):  # as whoever locks several sessions: nobody waits in a circle
             if _update(cursor, one.session.pk, one.view.intent.generation, {**one.changed, "observed_at": one.view.now}):
                 written.append(one)
-    Activity.objects.bulk_create(
-        Activity(
-            workspace_id=one.session.workspace_id,
-            session=one.session,
-            host=one.session.host,
-            verb="phase",
-            phase=one.status.phase,
-            reason=one.status.reason,
-            message=one.status.message,
-        )
-        for one in written
-        if one.told
+    insert(
+        [
+            Activity(
+                workspace_id=one.session.workspace_id,
+                session=one.session,
+                host=one.session.host,
+                verb="phase",
+                phase=one.status.phase,
+                reason=one.status.reason,
+                message=one.status.message,
+            )
+            for one in written
+            if one.told
+        ]
     )
     announce(
         Change(one.session, one.status.phase, one.session.phase, one.status.reason, one.status.message, one.view.now)

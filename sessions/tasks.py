@@ -25,6 +25,7 @@ from compute.clusters import driver_for
 from compute.clusters.base import ClusterError, Outdated
 from compute.models import Cluster
 from compute.namespaces import ensure_namespace
+from compute.prepared import insert
 from sessions import slurm_tickets, tallies
 from sessions.machine import MACHINE
 from sessions.models import LEASE, MAX_BACKOFF, Activity, Desired, Session
@@ -61,7 +62,7 @@ def queue(session_id: int) -> bool:
 def queue_new(session: Session) -> None:
     """Save a new session, and queue its first reconcile in the same transaction. Two INSERTs."""
     session.queued_at = timezone.now()
-    session.save(force_insert=True)
+    insert([session])
     async_task(reconcile, session.pk)
 
 

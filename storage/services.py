@@ -19,10 +19,10 @@ from compute.clusters import driver_for
 from compute.clusters.base import ClusterError
 from compute.errors import Problem, Refused
 from compute.models import Role, Workspace
-from compute.prepared import prepared
+from compute.prepared import insert, prepared
 from compute.validators import NAME_MAX
 from compute.workload import Account
-from storage.models import Secret, SecretsBundle, Volume
+from storage.models import Secret, SecretsBundle, Volume, unique_name
 from storage.quota import storage_line
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,9 @@ def create_home(user: Any, workspace: Workspace, session_name: str, size: str, a
     permission, size and quota."""
     name = free_name(workspace, f"home-{session_name}")
     owner = {"uid": account.uid, "gid": account.gid} if account else {}
-    return Volume.objects.create(workspace=workspace, owner=user, name=name, kind=Volume.Kind.HOME, size=size, **owner)
+    home = Volume(workspace=workspace, owner=user, name=name, claim=unique_name(name), kind=Volume.Kind.HOME, size=size, **owner)
+    insert([home])
+    return home
 
 
 def record_first_mount(volumes: Iterable[Volume], account: Account) -> None:

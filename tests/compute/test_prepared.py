@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
+from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Q, QuerySet
 from django.db.transaction import TransactionManagementError
 from django.test.utils import CaptureQueriesContext
 
 from compute.models import Cluster, ComputePool, Workspace
-from compute.prepared import prepared
+from compute.prepared import insert, prepared
 
 pytestmark = pytest.mark.django_db
 
@@ -126,3 +127,31 @@ def test_every_thread_has_its_own(workspace: Workspace) -> None:
     for thread in threads:
         thread.join()
     assert found == [[workspace.name]] * 80
+
+
+def test_rows_are_inserted_as_by_bulk_create(cluster: Cluster) -> None:
+    def pool(name: str) -> ComputePool:
+        return ComputePool(cluster=cluster, name=name, display_name=name.title(), node_selector={"disk": name}, price_cpu=Decimal("0.125"))
+
+    insert([])
+    for names_ in (["a"], ["b", "c"], ["d", "e"]):
+        rows = [pool(name) for name in names_]
+        with CaptureQueriesContext(connection) as queries:
+            insert(rows)
+        assert len(queries) == 1
+        for row in rows:
+            saved = ComputePool.objects.get(pk=row.pk)
+            assert not row._state.adding
+            assert (saved.name, saved.node_selector, saved.price_cpu) == (row.name, {"disk": row.name}, Decimal("0.125"))
+    (theirs,) = ComputePool.objects.bulk_create([pool("f")])
+    mine = pool("g")
+    insert([mine])
+    alike = ("cluster_id", "description", "tolerations", "gpu_resource", "enabled", "price_memory", "price_gpu")
+    found = [ComputePool.objects.filter(pk=one.pk).values(*alike).get() for one in (mine, theirs)]
+    assert found[0] == found[1]
+
+
+def test_a_row_that_the_database_refuses_is_an_error(cluster: Cluster) -> None:
+    insert([ComputePool(cluster=cluster, name="twice", display_name="Twice")])
+    with pytest.raises(IntegrityError), transaction.atomic():
+        insert([ComputePool(cluster=cluster, name="twice", display_name="Twice")])
