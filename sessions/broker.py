@@ -16,12 +16,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import DatabaseError, connections
+from django.db.models import QuerySet
 from django.utils import timezone
 from django_q.brokers.orm import ORM
 from django_q.conf import Conf
 from django_q.models import OrmQ
 from django_q.signing import BadSignature, SignedPackage
 
+from compute.prepared import prepared
 from sessions import tasks
 
 log = logging.getLogger(__name__)
@@ -86,19 +88,13 @@ class Broker(ORM):
         if beyond <= 0:
             return False
         taken_at, number = self._recent[-1]
-        if number < self._most:
+        if number < _most():
             time.sleep(max(0.0, taken_at + min(GATHER * beyond, LONGEST_GATHER) - now))
         return True
 
-    @property
-    def _most(self) -> int:
-        most: int = tasks.BATCH * Conf.WORKERS
-        return most
-
     def _take(self, together: int) -> list[Task]:
         now = timezone.now()
-        waiting = OrmQ.objects.using(Conf.ORM).filter(key=self.list_key, lock__lt=now).order_by("pk")
-        rows = list(waiting.values_list("pk", "payload")[: self._most])
+        rows = _waiting(self.list_key, now)
         until = now + timedelta(seconds=Conf.RETRY)
         found, reconciles = _batches(rows, together)
         if reconciles:
@@ -134,6 +130,17 @@ class Broker(ORM):
         with connection.wrap_database_errors:
             for _ in connection.connection.notifies(timeout=max(Conf.POLL, POLL_BESIDES) if seldom else Conf.POLL, stop_after=1):
                 self._word, self._heard = True, time.monotonic()
+
+
+@prepared
+def _waiting(key: str, now: datetime) -> QuerySet[OrmQ, Row]:
+    return OrmQ.objects.filter(key=key, lock__lt=now).order_by("pk").values_list("pk", "payload")[: _most()]
+
+
+def _most() -> int:
+    """Reconciles that can be in hand at once."""
+    most: int = tasks.BATCH * Conf.WORKERS
+    return most
 
 
 def _batches(rows: Sequence[Row], together: int) -> tuple[list[Task], int]:

@@ -21,7 +21,6 @@ from itertools import islice
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
-from django.db.models import QuerySet
 from django.utils import timezone
 from django_q.tasks import async_task
 
@@ -29,7 +28,6 @@ from compute import log_context, tokens
 from compute.clusters import driver_for
 from compute.clusters.base import ClusterError
 from compute.models import Cluster, Workspace
-from compute.prepared import prepared
 from compute.workload import Observation, Step
 from sessions import cluster_reports, drafts, gateway, idle, launch_times, pace, services, slurm_state, slurm_tickets, tasks
 from sessions.api import idempotency
@@ -37,7 +35,7 @@ from sessions.cluster_watch import ClusterWatch
 from sessions.lease import Lease
 from sessions.models import MOVING, Activity, Desired, Phase, Session
 from sessions.status import UNREACHABLE_AFTER, View, derive, intent_of
-from sessions.status_rows import News, changes, write
+from sessions.status_rows import News, changes, restated_rows, rows_of, unsettled_rows, write
 from sessions.webhooks import delivery
 from sessions.webhooks.announce import Change, announce
 from sessions.webhooks.models import DELETED
@@ -123,7 +121,7 @@ class Controller:
         hosts = self.read_inbox()
         now = time.monotonic()
         if hosts:
-            rows = list(Session.objects.filter(host__in=hosts).for_status())
+            rows = rows_of(hosts)
             self.report_orphans(hosts - {row.host for row in rows})
             self.update(rows)
             self.next_round = pace.gather(len(self.moving))
@@ -142,10 +140,10 @@ class Controller:
         now = time.monotonic()
         if now >= self.next_look:
             began = time.thread_time()
-            self.update(row for row in _unsettled() if row.host not in besides)
+            self.update(row for row in unsettled_rows() if row.host not in besides)
             self.next_look = max(pace.next_look(pace.cost(began)), now + LOOK_EVERY)
         elif now >= self.next_glance:
-            self.update(row for row in _restated() if row.host not in besides)
+            self.update(row for row in restated_rows() if row.host not in besides)
         else:
             return
         self.next_glance = time.monotonic() + TICK
@@ -387,19 +385,6 @@ class Controller:
         if silent:
             self.update(Session.objects.filter(host__in=silent).for_status())
         self.update(Session.objects.filter(phase=Phase.UNKNOWN).exclude(workspace__cluster__in=self.away).for_status()[:500])
-
-
-# Asked again and again, also while nothing happens.
-
-
-@prepared
-def _unsettled() -> QuerySet[Session]:
-    return Session.objects.unsettled().for_status()
-
-
-@prepared
-def _restated() -> QuerySet[Session]:
-    return Session.objects.restated().for_status()
 
 
 def _is_up(session: Session) -> bool:

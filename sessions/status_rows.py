@@ -1,9 +1,10 @@
-"""Statuses into rows: which fields change, and their writing, many at a time. Only the controller uses it."""
+"""Statuses and their rows: reading those that a status may be news for, which fields change, and their writing, many at a time.
+Only the controller uses it."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -11,9 +12,10 @@ from typing import Any
 
 from django.db import DataError, IntegrityError, connection, transaction
 from django.db.backends.utils import CursorWrapper
+from django.db.models import QuerySet
 
 from compute import log_context
-from compute.prepared import insert
+from compute.prepared import insert, padded, prepared
 from sessions import launch_times
 from sessions.models import Activity, Phase, Session
 from sessions.status import Status, View, steps_as_json
@@ -21,6 +23,25 @@ from sessions.webhooks.announce import Change, announce
 
 FIELDS = {field.name: field for field in Session._meta.concrete_fields}
 log = logging.getLogger(__name__)
+
+
+def rows_of(hosts: Collection[str]) -> list[Session]:
+    return _rows_of(*padded(hosts)) if hosts else []
+
+
+@prepared
+def _rows_of(*hosts: str) -> QuerySet[Session]:
+    return Session.objects.filter(host__in=hosts).for_status()
+
+
+@prepared
+def unsettled_rows() -> QuerySet[Session]:
+    return Session.objects.unsettled().for_status()
+
+
+@prepared
+def restated_rows() -> QuerySet[Session]:
+    return Session.objects.restated().for_status()
 
 
 @dataclass(frozen=True)

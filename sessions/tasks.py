@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import InterfaceError, OperationalError, connection, transaction
-from django.db.models import Case, F, Min, Q, Value, When
+from django.db.models import Case, F, Min, Q, QuerySet, Value, When
 from django.utils import timezone
 from django_q.models import OrmQ
 from django_q.tasks import async_task
@@ -25,7 +25,7 @@ from compute.clusters import driver_for
 from compute.clusters.base import ClusterError, Outdated
 from compute.models import Cluster
 from compute.namespaces import ensure_namespace
-from compute.prepared import insert
+from compute.prepared import insert, prepared
 from sessions import slurm_tickets, tallies
 from sessions.machine import MACHINE
 from sessions.models import LEASE, MAX_BACKOFF, Activity, Desired, Session
@@ -119,19 +119,29 @@ def _reconcile(session_ids: Sequence[int], holder: str) -> None:
 def _claim(session_ids: Sequence[int], holder: str) -> list[Session]:
     """Take the rows' leases. Left out are rows that are gone, or that another task holds (it queues again if there is more to do)."""
     now = timezone.now()
-    free = outside("lease_until", now, now + LEASE * 2)
-    rows = Session.objects.filter(free, pk__in=session_ids).select_related("workspace__cluster").order_by("pk")
-    found = rows.defer(*NOT_NEEDED).select_for_update(of=("self",), no_key=True)
+    unbelievable = now + LEASE * 2
     with transaction.atomic():
         try:
-            claimed = list(found)
+            claimed = _free(now, unbelievable, *session_ids)
         except UndecryptableValue:  # the act that needs it reads it, and fails alone
-            claimed = list(found.defer(*NOT_NEEDED, "snapshot", "ide_token"))
+            claimed = _free_without_secrets(now, unbelievable, *session_ids)
         keys = [session.pk for session in claimed]
         Session.objects.filter(pk__in=keys).update(lease_until=now + LEASE, lease_holder=holder, queued_at=None)
     for held in set(session_ids).difference(keys):
         Session.objects.filter(pk=held).update(queued_at=None)
     return claimed
+
+
+@prepared
+def _free(now: datetime, unbelievable: datetime, *session_ids: int) -> QuerySet[Session]:
+    rows = Session.objects.filter(outside("lease_until", now, unbelievable), pk__in=session_ids).select_related("workspace__cluster")
+    return rows.order_by("pk").defer(*NOT_NEEDED).select_for_update(of=("self",), no_key=True)
+
+
+@prepared
+def _free_without_secrets(now: datetime, unbelievable: datetime, *session_ids: int) -> QuerySet[Session]:
+    rows = Session.objects.filter(outside("lease_until", now, unbelievable), pk__in=session_ids).select_related("workspace__cluster")
+    return rows.order_by("pk").defer(*NOT_NEEDED, "snapshot", "ide_token").select_for_update(of=("self",), no_key=True)
 
 
 def _lock(session_ids: Sequence[int]) -> list[int]:

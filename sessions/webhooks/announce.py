@@ -10,7 +10,9 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 
+from compute.prepared import padded, prepared
 from sessions.models import Session
 from sessions.webhooks.delivery import queue_run
 from sessions.webhooks.models import DELETED, Webhook, WebhookDelivery
@@ -39,8 +41,7 @@ def announce(changes: Iterable[Change]) -> int:
     if not moved:
         return 0
     webhooks: dict[int, list[Webhook]] = defaultdict(list)
-    concerned = {change.session.workspace_id for change in moved}
-    for webhook in Webhook.objects.filter(enabled=True, workspace__in=concerned).only("workspace_id", "phases"):
+    for webhook in _enabled_in(*padded({change.session.workspace_id for change in moved})):
         webhooks[webhook.workspace_id].append(webhook)
     wanted = [(one, change) for change in moved for one in webhooks[change.session.workspace_id] if one.wants(change.phase)]
     if not wanted:
@@ -50,6 +51,11 @@ def announce(changes: Iterable[Change]) -> int:
     WebhookDelivery.objects.bulk_create(_delivery(webhook, change, *known[change.session.pk]) for webhook, change in wanted)
     queue_run()
     return len(wanted)
+
+
+@prepared
+def _enabled_in(*workspaces: int) -> QuerySet[Webhook]:
+    return Webhook.objects.filter(enabled=True, workspace__in=workspaces).order_by().only("workspace_id", "phases")
 
 
 def _delivery(webhook: Webhook, change: Change, owner: str, preset: str) -> WebhookDelivery:

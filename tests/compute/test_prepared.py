@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import DEFAULT_DB_ALIAS, IntegrityError, connection, connections, transaction
 from django.db.models import Q, QuerySet
 from django.db.transaction import TransactionManagementError
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from compute.models import Cluster, ComputePool, Workspace
-from compute.prepared import insert, prepared
+from compute.prepared import insert, padded, prepared
 
 pytestmark = pytest.mark.django_db
 
@@ -31,6 +33,16 @@ def pools(workspace: int, name: str) -> QuerySet[ComputePool]:
 @prepared
 def names(cluster: int) -> QuerySet[Workspace, str]:
     return Workspace.objects.filter(cluster=cluster).order_by("name").values_list("name", flat=True)
+
+
+@prepared
+def named(name: str) -> QuerySet[Workspace]:
+    return Workspace.objects.filter(name=name)
+
+
+@prepared
+def among(since: datetime, *found: str) -> QuerySet[Workspace]:
+    return Workspace.objects.filter(created_at__gt=since, name__in=found).order_by("name")
 
 
 @prepared
@@ -95,11 +107,11 @@ def test_rows_are_locked_only_in_a_transaction(workspace: Workspace) -> None:
 @pytest.mark.parametrize("value", [None, 1.5, ["a"]])
 def test_other_kinds_of_arguments_are_refused(value: Any) -> None:
     @prepared
-    def named(name: str) -> QuerySet[Workspace]:
+    def one(name: str) -> QuerySet[Workspace]:
         return Workspace.objects.filter(name=name)
 
-    with pytest.raises(TypeError, match="neither an int nor a str"):
-        named(value)
+    with pytest.raises(TypeError, match="neither an int nor a str nor a time"):
+        one(value)
 
 
 def test_an_argument_that_is_changed_on_its_way_is_refused() -> None:
@@ -109,6 +121,32 @@ def test_an_argument_that_is_changed_on_its_way_is_refused() -> None:
 
     with pytest.raises(TypeError, match="does not go into the query as it is"):
         starting("a")
+
+
+def test_a_time_that_is_no_argument_is_refused() -> None:
+    @prepared
+    def since(hour_ago: datetime) -> QuerySet[Workspace]:
+        return Workspace.objects.filter(created_at__gt=hour_ago, created_at__lt=timezone.now())
+
+    if connection.vendor == "postgresql":  # elsewhere times are text by then
+        with pytest.raises(TypeError, match="would be the same for ever"):
+            since(timezone.now())
+
+
+def test_times_and_any_number_of_arguments(workspace: Workspace) -> None:
+    for number in range(1, 6):
+        Workspace.objects.create(name=f"w{number}", display_name="W", cluster=workspace.cluster, namespace=f"w{number}")
+    now, hour = timezone.now(), timedelta(hours=1)
+    everything = [f"w{number}" for number in range(1, 6)]
+    for since, wanted in ((now - hour, everything), (now + hour, [])):
+        for number in range(1, 6):
+            assert [one.name for one in among(since, *everything[:number])] == wanted[:number]
+    assert [one.name for one in among(now - hour, "w2", "w2", "w1")] == ["w1", "w2"]
+
+
+@pytest.mark.parametrize(("values", "wanted"), [([], ""), ("a", "a"), ("ab", "ab"), ("abc", "abcc"), ("abcde", "abcdeeee")])
+def test_padded_to_a_power_of_two(values: str, wanted: str) -> None:
+    assert padded(list(values)) == list(wanted)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -127,6 +165,28 @@ def test_every_thread_has_its_own(workspace: Workspace) -> None:
     for thread in threads:
         thread.join()
     assert found == [[workspace.name]] * 80
+
+
+def test_threads_that_share_a_connection_get_their_own_rows(cluster: Cluster) -> None:
+    shared, wrong = connections[DEFAULT_DB_ALIAS], []
+    stems = ["w", "x", "y", "z"]
+    for stem in stems:
+        Workspace.objects.create(name=stem, display_name=stem, cluster=cluster, namespace=stem)
+
+    def ask(stem: str) -> None:
+        connections[DEFAULT_DB_ALIAS] = shared
+        wrong.extend(found for _ in range(100) if (found := [one.name for one in named(stem)]) != [stem])
+
+    threads = [threading.Thread(target=ask, args=(stem,)) for stem in stems]
+    shared.inc_thread_sharing()
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        shared.dec_thread_sharing()
+    assert wrong == []
 
 
 def test_rows_are_inserted_as_by_bulk_create(cluster: Cluster) -> None:
