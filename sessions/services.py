@@ -111,34 +111,34 @@ def _record_first_mount(mounts: Iterable[SessionVolume], account: Account | None
 
 
 def pause(user: Any, session: Session) -> None:
-    """Release the session's compute; volumes stay attached. Pausing a paused session changes nothing."""
+    """Release the session's compute; volumes stay attached. Pausing a paused or deleted session changes nothing."""
     require_owner_or_admin(membership_of(user, session.workspace), session.owner_id, "pause this session")
     with transaction.atomic():
-        session = _fresh(session)
-        if session.desired == Desired.RUNNING:
-            _ask(session, user, Desired.PAUSED)
-            _record(session, user, "pause")
+        fresh = _fresh(session)
+        if fresh is not None and fresh.desired == Desired.RUNNING:
+            _ask(fresh, user, Desired.PAUSED)
+            _record(fresh, user, "pause")
 
 
 def resume(user: Any, session: Session) -> None:
-    """Start a paused or failed session again, with the catalog as it is now. Resuming a running one changes nothing."""
+    """Start a paused or failed session again, with the catalog as it is now. Resuming a running or deleted one changes nothing."""
     require_owner_or_admin(membership_of(user, session.workspace), session.owner_id, "resume this session")
     with transaction.atomic():
         _lock(session.workspace)
-        session = _fresh(session)
-        if not session.can_resume:
+        fresh = _fresh(session)
+        if fresh is None or not fresh.can_resume:
             return
-        account, problems = _why_not_resume(session)
+        account, problems = _why_not_resume(fresh)
         if problems:
             raise Refused(problems)
-        load_parts(session)
-        _record_first_mount(session.mounts.all(), account)
-        verb = "retry" if session.desired == Desired.RUNNING else "resume"
-        session.image = session.image.successor()
-        session.snapshot = resolve(session)
-        session.price_per_hour = session.pod_size.price_per_hour(session.compute_pool)
-        _ask(session, user, Desired.RUNNING)
-        _record(session, user, verb)
+        load_parts(fresh)
+        _record_first_mount(fresh.mounts.all(), account)
+        verb = "retry" if fresh.desired == Desired.RUNNING else "resume"
+        fresh.image = fresh.image.successor()
+        fresh.snapshot = resolve(fresh)
+        fresh.price_per_hour = fresh.pod_size.price_per_hour(fresh.compute_pool)
+        _ask(fresh, user, Desired.RUNNING)
+        _record(fresh, user, verb)
 
 
 def _why_not_resume(session: Session) -> tuple[Account | None, list[Problem]]:
@@ -182,7 +182,7 @@ def pause_abandoned() -> int:
     for found in Session.objects.filter(~Exists(able), desired=Desired.RUNNING).only("pk", "workspace_id")[:100]:
         with transaction.atomic():
             session = _fresh(found)
-            if session.desired == Desired.RUNNING:
+            if session is not None and session.desired == Desired.RUNNING:
                 _ask(session, None, Desired.PAUSED)
                 words = f"{session.owner} is no longer a member of {session.workspace}."
                 _record(session, None, "pause", words, reason=ABANDONED)
@@ -194,7 +194,7 @@ def pause_idle(session: Session, message: str) -> bool:
     """Pause a session that nobody uses, as Slipway's own act. False when anything was asked for since ``session`` was read."""
     with transaction.atomic():
         fresh = _fresh(session)
-        if fresh.generation != session.generation or fresh.desired != Desired.RUNNING:
+        if fresh is None or fresh.generation != session.generation or fresh.desired != Desired.RUNNING:
             return False
         _ask(fresh, None, Desired.PAUSED)
         _record(fresh, None, "pause", message, reason=IDLE)
@@ -202,23 +202,24 @@ def pause_idle(session: Session, message: str) -> bool:
 
 
 def delete(user: Any, session: Session, volumes: Collection[str] = ()) -> None:
-    """Remove the session. Its volumes stay, but for those named in ``volumes``, which go to the trash.
+    """Remove the session. Its volumes stay, but for those named in ``volumes``, which go to the trash. Deleting a deleted
+    session changes nothing.
 
     Raises ``Refused`` when a named volume is not the session's, is used by another session, or isn't the user's to delete.
     """
     require_owner_or_admin(membership_of(user, session.workspace), session.owner_id, "delete this session")
     with transaction.atomic():
         _lock(session.workspace)  # before the session's row, as everywhere: its volumes may go to the trash
-        session = _fresh(session)
-        if session.desired == Desired.DELETED:
+        fresh = _fresh(session)
+        if fresh is None or fresh.desired == Desired.DELETED:
             return
-        mounted: dict[str, Volume] = {mount.volume.name: mount.volume for mount in session.mounts.select_related("volume")}
+        mounted: dict[str, Volume] = {mount.volume.name: mount.volume for mount in fresh.mounts.select_related("volume")}
         for name in volumes:
             if name not in mounted:
                 raise Refused(Problem("volumes", "volume_gone", f"“{name}” is not a volume of this session."))
-            storage.trash_volume(user, mounted[name], released_by=session.host)
-        _ask(session, user, Desired.DELETED)
-        _record(session, user, "delete", f"With its volumes: {', '.join(volumes)}" if volumes else "")
+            storage.trash_volume(user, mounted[name], released_by=fresh.host)
+        _ask(fresh, user, Desired.DELETED)
+        _record(fresh, user, "delete", f"With its volumes: {', '.join(volumes)}" if volumes else "")
 
 
 def open_session(user: Any, session: Session, login_key: str) -> str:
@@ -233,13 +234,10 @@ def open_session(user: Any, session: Session, login_key: str) -> str:
     return gateway.issue_ticket(session, user, login_key)
 
 
-def _fresh(session: Session) -> Session:
-    """The row as it is now, locked for this transaction."""
-    return (
-        Session.objects.select_for_update(of=("self",))
-        .select_related("workspace__cluster", "preset", "pod_size", "compute_pool", "slurm_cluster", "owner", "image")
-        .get(pk=session.pk)
-    )
+def _fresh(session: Session) -> Session | None:
+    """The row as it is now, locked for this transaction. None when it has been removed since ``session`` was read."""
+    rows = Session.objects.select_for_update(of=("self",)).filter(pk=session.pk)
+    return rows.select_related("workspace__cluster", "preset", "pod_size", "compute_pool", "slurm_cluster", "owner", "image").first()
 
 
 def _ask(session: Session, user: Any | None, desired: Desired) -> None:

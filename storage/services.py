@@ -102,20 +102,20 @@ def trash_volume(user: Any, volume: Volume, *, released_by: str = "") -> None:
     """Delete a volume: it goes to the trash, where its data stays for ``SLIPWAY_TRASH_DAYS``.
 
     ``released_by`` is the host of a session that is being deleted: its mount does not count as use. Raises ``Refused``
-    when a session mounts the volume. Trashing a trashed volume changes nothing.
+    when a session mounts the volume. Trashing one that is trashed or purged changes nothing.
     """
     require_owner_or_admin(membership_of(user, volume.workspace), volume.owner_id, "delete this volume")
     with transaction.atomic():
         _lock(volume.workspace)  # a launch that has found the volume live must have mounted it first
-        volume = Volume.objects.select_for_update().get(pk=volume.pk)
-        if volume.trashed_at:
+        fresh = Volume.objects.select_for_update().filter(pk=volume.pk).first()
+        if fresh is None or fresh.trashed_at:
             return
-        users = volume.mounts.exclude(session__host=released_by).values_list("session__name", flat=True)
+        users = fresh.mounts.exclude(session__host=released_by).values_list("session__name", flat=True)
         if users:
             names = ", ".join(f"“{name}”" for name in users)
             raise Refused(Problem("volumes", "volume_in_use", f"“{volume}” belongs to {names}. Delete the session first."))
-        volume.trash(user)
-        volume.save(update_fields=["trashed_at", "trashed_by", "purge_after"])
+        fresh.trash(user)
+        fresh.save(update_fields=["trashed_at", "trashed_by", "purge_after"])
 
 
 def restore_volume(user: Any, volume: Volume) -> Volume:

@@ -175,7 +175,7 @@ class OneSession(SessionsView):
             require_own_scope(self.request, session.owner_id, Scope.SESSIONS)
             volumes = [volume for volume in self.query.get("volumes", "").split(",") if volume]
             services.delete(request.user, session, volumes)
-        return self.answer(self.one(self.sessions().filter(pk=session.pk)))
+            return self.answer(self.one(self.sessions().filter(pk=session.pk)))
 
 
 class Pause(SessionsView):
@@ -195,7 +195,7 @@ class Pause(SessionsView):
         with self.unchanged(self.named(name)) as session:
             require_own_scope(self.request, session.owner_id, Scope.SESSIONS)
             services.pause(request.user, session)
-        return self.answer(self.one(self.sessions().filter(pk=session.pk)))
+            return self.answer(self.one(self.sessions().filter(pk=session.pk)))
 
 
 class Resume(SessionsView):
@@ -215,7 +215,7 @@ class Resume(SessionsView):
         with self.unchanged(self.named(name)) as session:
             require_own_scope(self.request, session.owner_id, Scope.SESSIONS)
             services.resume(request.user, session)
-        return self.answer(self.one(self.sessions().filter(pk=session.pk)))
+            return self.answer(self.one(self.sessions().filter(pk=session.pk)))
 
 
 class Open(SessionsView):

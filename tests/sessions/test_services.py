@@ -109,6 +109,17 @@ def test_pause_and_resume_raise_the_generation_and_only_resume_the_revision(laun
     assert list(session.activity.order_by("pk").values_list("verb", flat=True)) == ["launch", "pause", "resume"]
 
 
+@pytest.mark.parametrize("verb", [services.pause, services.resume, services.delete])
+def test_a_session_that_was_removed_while_somebody_clicked_is_left_at_that(
+    launch: Launch, cast: Cast, verb: Callable[[Any, Session], None]
+) -> None:
+    session = launch()
+    Session.objects.get().delete()
+    verb(cast.owner, session)
+    assert services.pause_idle(session, "Idle.") is False
+    assert not Session.objects.exists()
+
+
 def test_resume_takes_the_catalog_as_it_is_now_and_the_page_says_so_before(launch: Launch, cast: Cast) -> None:
     session = launch()
     assert pending_changes(session) == []

@@ -75,6 +75,12 @@ def test_a_name_is_taken_only_by_a_live_volume(cast: Cast, workspace: Workspace,
     assert again.claim != shared_data.claim
 
 
+def test_a_volume_that_was_purged_while_somebody_clicked_is_left_at_that(cast: Cast, shared_data: Volume) -> None:
+    Volume.objects.get(pk=shared_data.pk).delete()
+    services.trash_volume(cast.admin, shared_data)
+    assert not Volume.objects.exists()
+
+
 def test_the_storage_quota_counts_the_trash(cast: Cast, workspace: Workspace, shared_data: Volume) -> None:
     Workspace.objects.update(quota_storage="12Gi")
     services.trash_volume(cast.admin, shared_data)
