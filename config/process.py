@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import multiprocessing
 import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -38,14 +41,61 @@ def start(argv: list[str], *, death_signal: signal.Signals = signal.SIGKILL, **o
     )
 
 
-def kill_group(process: subprocess.Popen[bytes]) -> None:
+class Child(Protocol):
+    """A process that was started here, and leads its group."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None:
+        """None while it runs; then its status, or minus the signal that ended it."""
+
+    def terminate(self) -> None: ...
+
+    def wait(self) -> object: ...
+
+
+class Fork:
+    """``run`` in a process of its own that has at once all that this one has loaded. As from :func:`start`, it is the leader of
+    its own session and ends with its parent. This process must have no other thread, and no connection that the two would share."""
+
+    def __init__(self, run: Callable[[], None]) -> None:
+        self._process = multiprocessing.get_context("fork").Process(target=_lead, args=(run, os.getpid()))
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def wait(self) -> None:
+        self._process.join()
+
+
+def _lead(run: Callable[[], None], parent: int) -> None:
+    os.setsid()
+    for sig in (signal.SIGTERM, signal.SIGINT):  # what the parent does then is not for this one to do
+        signal.signal(sig, signal.SIG_DFL)
+    die_with_parent()
+    if os.getppid() != parent:  # it ended before the kernel was told
+        os._exit(1)
+    run()
+
+
+def kill_group(process: Child) -> None:
     """SIGKILL whatever is left of the program and of what it started in its own group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
-def stop_all(processes: list[subprocess.Popen[bytes]], grace: float) -> None:
+def stop_all(processes: Sequence[Child], grace: float) -> None:
     """SIGTERM to each program itself (not to its group: children are its own to stop), then, after ``grace``
     seconds at most, SIGKILL to each whole group."""
     for process in processes:

@@ -10,11 +10,9 @@ import logging
 import multiprocessing
 import multiprocessing.util
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable
-from subprocess import Popen
 
 from django.db import DatabaseError, close_old_connections
 from django_q.conf import Conf
@@ -85,7 +83,7 @@ class Pulse:
 class Watchdog:
     """Runs ``start`` (which starts the worker) and starts it again when it ended or stopped working, until ``stop`` is set."""
 
-    def __init__(self, start: Callable[[], Popen[bytes]], stop: threading.Event) -> None:
+    def __init__(self, start: Callable[[], process.Child], stop: threading.Event) -> None:
         self.start = start
         self.stop = stop
         self.backoff = FIRST_BACKOFF
@@ -105,15 +103,15 @@ class Watchdog:
             log.warning("The worker is started again in %.1f s: %s.", self.backoff, why)
             self.stop.wait(self.backoff)
 
-    def _watch(self, worker: Popen[bytes]) -> str:
+    def _watch(self, worker: process.Child) -> str:
         """Returns why the worker is to be started again; empty when asked to stop."""
         pulse = Pulse(time.monotonic())
         why = ""
         while not why and not self.stop.wait(LOOK_EVERY):
             try:
                 close_old_connections()
-                if worker.poll() is not None:
-                    why = f"it ended with status {worker.returncode}"
+                if (status := worker.poll()) is not None:
+                    why = f"it ended with status {status}"
                     pulse.end()
                 elif why := pulse.look(time.monotonic()):
                     pulse.end()
@@ -131,7 +129,3 @@ class Watchdog:
             heartbeat.release()
         except DatabaseError as error:
             log.warning("What the worker had in hand waits for its time-out: %s", type(error).__name__)
-
-
-def start_worker() -> Popen[bytes]:
-    return process.start([sys.executable, sys.argv[0], "run_worker", "--unwatched"])

@@ -7,13 +7,14 @@ import signal
 import threading
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand
 from django.db import connection
 from django_q.cluster import Cluster as Workers
 
 from compute.clusters import driver_for
 from compute.models import Cluster
-from config.watchdog import FamilyTie, Watchdog, start_worker
+from config.process import Fork
+from config.watchdog import FamilyTie, Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -23,17 +24,17 @@ class Command(BaseCommand):
 
     requires_system_checks = []  # `run_all` and `check` make them; a worker that is started again must be quick
 
-    def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--unwatched", action="store_true", help="Run the worker itself, without the watchdog.")
-
-    def handle(self, *args: Any, **options: Any) -> None:
-        if options["unwatched"]:
-            run_cluster()
-            return
+    def handle(self, **_: Any) -> None:
         stop = threading.Event()
         for sig in (signal.SIGTERM, signal.SIGINT):
             signal.signal(sig, lambda *_: stop.set())
-        Watchdog(start_worker, stop).run()
+        Watchdog(start, stop).run()
+
+
+def start() -> Fork:
+    """Not a program of its own: to load everything once more would keep every task waiting for seconds when it was killed."""
+    connection.close()  # forks must not share it
+    return Fork(run_cluster)
 
 
 def run_cluster() -> None:
@@ -52,4 +53,4 @@ def load_drivers() -> None:
     except Exception as error:  # whoever needs it meets it again, and says so where it matters
         log.warning("The clusters' drivers can't be loaded: %s", type(error).__name__)
     finally:
-        connection.close()  # forks must not share it
+        connection.close()  # as above
