@@ -86,6 +86,7 @@ class Controller:
         self.orphans: set[str] = set()
         self.moving: set[str] = set()  # sessions that were last seen on their way: only for the pace
         self.workspaces: dict[int, Workspace] = {}
+        self.unrecorded = False  # whether a session awaits nothing but the worker's record
         self.asked: dict[str, float] = {}
         self.silent: set[int] = set()  # clusters that do not answer
         self.away: set[int] = set()  # those of them whose sessions are told that they are Unknown
@@ -139,9 +140,9 @@ class Controller:
         """See what has changed without a word from the clusters."""
         now = time.monotonic()
         if now >= self.next_look:
-            began = time.thread_time()
+            began, self.unrecorded = time.thread_time(), False
             self.update(row for row in unsettled_rows() if row.host not in besides)
-            self.next_look = max(pace.next_look(pace.cost(began)), now + LOOK_EVERY)
+            self.next_look = max(now if self.unrecorded else pace.next_look(pace.cost(began)), now + LOOK_EVERY)
         elif now >= self.next_glance:
             self.update(row for row in restated_rows() if row.host not in besides)
         else:
@@ -203,6 +204,8 @@ class Controller:
         view = self.view(session)
         status = derive(view)
         (self.moving.add if status.phase in MOVING else self.moving.discard)(session.host)
+        if view.unrecorded:  # the worker says no word when it has
+            self.unrecorded, self.next_look = True, min(self.next_look, time.monotonic() + LOOK_EVERY)
         if status.gone:
             return self.forget(session)
         if view.observation is None and status.phase == Phase.PENDING and _is_up(session):

@@ -96,6 +96,12 @@ class View:
         return seen if seen is not None and seen.revision == self.intent.revision else None
 
     @property
+    def unrecorded(self) -> bool:
+        """Whether it has ended as wanted before the worker has recorded that it asked for that."""
+        seen = self.observation
+        return self.intent.desired != Desired.RUNNING and not self.intent.applied and seen is not None and not seen.exists
+
+    @property
     def age_of_apply(self) -> timedelta:
         applied_at = self.intent.applied_at
         # A clock that was set back must not make things look applied in the future for ever.

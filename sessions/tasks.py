@@ -10,7 +10,7 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -26,6 +26,7 @@ from compute.clusters.base import ClusterError, Outdated
 from compute.models import Cluster
 from compute.namespaces import ensure_namespace
 from compute.prepared import insert, prepared
+from compute.workload import Workload
 from sessions import slurm_tickets, tallies
 from sessions.machine import MACHINE
 from sessions.models import LEASE, MAX_BACKOFF, Activity, Desired, Session
@@ -48,6 +49,8 @@ NOT_NEEDED = [field.name for field in Session._meta.concrete_fields if field.nam
 BATCH = 8  # sessions that one task may be given
 AWAY = 0.5  # seconds between tries of a database that does not answer
 PATIENCE = 2.0  # seconds after which a task begins with no other session; leases and time-outs are much longer
+
+Ready = dict[int, Workload]  # by session: what is left to apply
 
 
 def queue(session_id: int) -> bool:
@@ -102,17 +105,14 @@ def reconcile(*session_ids: int) -> None:
 
 
 def _reconcile(session_ids: Sequence[int], holder: str) -> None:
-    began = time.monotonic()
-    sent: list[Session] = []
-    for session in _claim(session_ids, holder):
-        if time.monotonic() - began > PATIENCE:
-            _give_back(session, holder)
-        else:
-            with log_context.bound(session=session.host):
-                if _send(session, holder):
-                    sent.append(session)
-    _record_applied(sent, holder)
-    if well_again := {session.workspace.cluster_id for session in sent if session.attempts}:
+    """In two steps: what a cluster needs a while for is begun for all, and then done for the first ones while the others are sent."""
+    until = time.monotonic() + PATIENCE
+    sessions = _claim(session_ids, holder)
+    ready: Ready = {}
+    for step in (_prepare, _act):
+        sessions = [session for session in sessions if _do(step, session, ready, holder, until)]
+    _record_applied(sessions, holder)
+    if well_again := {session.workspace.cluster_id for session in sessions if session.attempts}:
         try_now(well_again)
 
 
@@ -171,23 +171,28 @@ def _release(holder: str) -> None:
             return
 
 
-def _send(session: Session, holder: str) -> bool:
-    """Whether the cluster has taken what the row asks for. If not, what came of it is recorded, and the row is free."""
-    try:
-        if not _was_just_applied(session):
-            _act(session)
-    except Outdated as newer:
-        _overtaken(session, holder, newer.generation)
-    except ClusterError as error:
-        _record_error(session, holder, error.reason, str(error), retryable=error.retryable)
-    except Exception:
-        # The traceback goes to the log only: it may hold what a user typed.
-        log.exception("Reconciling %s failed", session.host)
-        _record_error(session, holder, "InternalError", "Slipway hit an error of its own; its log says more.", retryable=True)
-    else:
-        return True
-    _queue_if_newer(session)
-    return False
+def _do(step: Callable[[Session, Ready], None], session: Session, ready: Ready, holder: str, until: float) -> bool:
+    """Whether the cluster has taken it. If not, what came of it is recorded, and the row is free; also when it is too late for it
+    (``until``, monotonic)."""
+    if time.monotonic() > until:
+        _give_back(session, holder)
+        return False
+    with log_context.bound(session=session.host):
+        try:
+            if not _was_just_applied(session):
+                step(session, ready)
+        except Outdated as newer:
+            _overtaken(session, holder, newer.generation)
+        except ClusterError as error:
+            _record_error(session, holder, error.reason, str(error), retryable=error.retryable)
+        except Exception:
+            # The traceback goes to the log only: it may hold what a user typed.
+            log.exception("Reconciling %s failed", session.host)
+            _record_error(session, holder, "InternalError", "Slipway hit an error of its own; its log says more.", retryable=True)
+        else:
+            return True
+        _queue_if_newer(session)
+        return False
 
 
 def try_now(clusters: Collection[int]) -> None:
@@ -217,12 +222,17 @@ def _was_just_applied(session: Session) -> bool:
     return session.applied_generation == session.generation and applied_at is not None and abs(timezone.now() - applied_at) < JUST_NOW
 
 
-def _act(session: Session) -> None:
+def _prepare(session: Session, ready: Ready) -> None:
+    if session.desired == Desired.RUNNING:
+        ensure_namespace(session.workspace)
+        ready[session.pk] = driver_for(session.workspace.cluster).prepare(build(session))
+
+
+def _act(session: Session, ready: Ready) -> None:
     driver = driver_for(session.workspace.cluster)
     namespace = session.workspace.namespace
     if session.desired == Desired.RUNNING:
-        ensure_namespace(session.workspace)
-        driver.apply(slurm_tickets.equip(session, build(session)))
+        driver.apply(slurm_tickets.equip(session, ready.get(session.pk) or build(session)))
     elif session.desired == Desired.PAUSED:
         driver.pause(namespace, session.host, session.generation)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from compute.clusters.base import ClusterError, Event, Health, Outdated, Stop
@@ -14,6 +15,7 @@ class FakeDriver:
     def __init__(self, name: str = "fake") -> None:
         self.name = name
         self.applied: list[Workload] = []
+        self.prepared: list[Workload] = []
         self.namespaces: list[Namespace] = []
         self.paused: list[str] = []
         self.removed: list[str] = []
@@ -47,6 +49,11 @@ class FakeDriver:
     def ensure_namespace(self, namespace: Namespace) -> None:
         self._fail()
         self.namespaces.append(namespace)
+
+    def prepare(self, workload: Workload) -> Workload:
+        self._fail()
+        self.prepared.append(workload)
+        return replace(workload, claims=())
 
     def apply(self, workload: Workload) -> None:
         self._fence(workload.name, workload.generation)

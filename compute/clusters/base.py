@@ -59,7 +59,7 @@ class Event:
 class Driver(Protocol):
     """A cluster as Slipway uses it. Made from the ``Cluster`` row's name, and its context and identity, empty for most drivers.
 
-    ``apply``, ``pause``, ``remove``, ``ensure_claim`` and ``delete_claim`` are idempotent, return at once (they never
+    ``prepare``, ``apply``, ``pause``, ``remove``, ``ensure_claim`` and ``delete_claim`` are idempotent, return at once (they never
     wait for readiness) and raise :class:`ClusterError` only. ``watch`` is the controller's.
 
     ``generation`` counts what was asked of a workload. A call may be delayed on its way by any time, so ``apply``,
@@ -73,6 +73,10 @@ class Driver(Protocol):
     def ensure_namespace(self, namespace: Namespace) -> None:
         """Make the workspace's slice of the cluster and its guards (network, quota) what they should be. Must come before
         the first claim or workload in it; costs nothing when this process has done the same lately."""
+
+    def prepare(self, workload: Workload) -> Workload:
+        """Begin with what the cluster itself needs a while for (to bind a claim), so that it is done by the time the workload is
+        applied. Returns what is left to ``apply``. Of use when several workloads are to be applied; ``apply`` does without."""
 
     def apply(self, workload: Workload) -> None:
         """Make the workload run at its revision (claims included). Safe to repeat, also after a crash half-way."""

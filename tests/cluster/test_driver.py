@@ -235,9 +235,11 @@ def test_a_write_that_is_always_disturbed_is_left_for_later(driver: KubernetesDr
     assert found and found["spec"]["replicas"] == 1
 
 
-def test_a_first_launch_is_three_calls(namespace: str, connection: Connection) -> None:
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_first_launch_is_three_calls_in_one_step_and_in_two(namespace: str, connection: Connection, steps: int) -> None:
     calls = Calls(connection.context)
-    KubernetesDriver("test", connection=calls).apply(paused_elsewhere(namespace))
+    driver, wanted = KubernetesDriver("test", connection=calls), paused_elsewhere(namespace)
+    driver.apply(driver.prepare(wanted) if steps == 2 else wanted)
     assert [call.split()[0] for call in calls.made] == ["POST", "PATCH", "PATCH"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -34,6 +35,7 @@ class Api(Connection):
 
 VERBS: dict[str, Callable[[KubernetesDriver], object]] = {
     "ensure_namespace": lambda driver: driver.ensure_namespace(Namespace(name="team", workspace="team")),
+    "prepare": lambda driver: driver.prepare(replace(WORKLOAD, claims=(Claim(name="home", size="1Gi"),))),
     "apply": lambda driver: driver.apply(WORKLOAD),
     "pause": lambda driver: driver.pause("team", "lab"),
     "remove": lambda driver: driver.remove("team", "lab"),

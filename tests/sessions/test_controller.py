@@ -442,6 +442,27 @@ def test_what_has_just_been_dear_is_put_off_to_keep_its_share_of_the_time_but_no
     assert pace.next_look(10) - now == pytest.approx(pace.LONGEST_LOOK, abs=0.5)
 
 
+def test_a_pause_that_awaits_only_the_workers_record_is_looked_at_soon(
+    launch: Launch, cast: Cast, reconciled: Any, observe: Any, rounds: Any, controller: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sessions.pace.LOOK", 1e-9)  # every look is put off for as long as can be
+    monkeypatch.setattr("sessions.controller.LOOK_EVERY", 0.5)
+    session = reconciled(launch())
+    services.pause(cast.owner, session)
+    rounds()
+    assert controller.next_look - time.monotonic() > 1
+    observe(session, exists=False)
+    rounds()
+    session.refresh_from_db()
+    assert session.phase == Phase.TERMINATING
+    assert controller.next_look - time.monotonic() < 0.6
+    reconciled(session)
+    time.sleep(0.6)
+    rounds()
+    session.refresh_from_db()
+    assert session.phase == Phase.PAUSED
+
+
 def test_one_launch_alone_waits_for_nothing_but_many_are_gathered(
     launch: Launch, reconciled: Any, observe: Any, rounds: Any, controller: Controller
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -28,7 +29,7 @@ Launch = Callable[..., Session]
 def test_the_workload_is_everything_the_session_asked_for(launch: Launch, reconciled: Any, driver: FakeDriver, shared_data: Volume) -> None:
     session = reconciled(launch(data_volumes=(DataVolumeInput("sales", "/data/sales", True),), env=(EnvInput("REGION", "north"),)))
     home = Volume.objects.get(kind="home")
-    (workload,) = driver.applied
+    (workload,) = driver.prepared
     assert workload == Workload(
         name=session.host,
         namespace="research",
@@ -51,6 +52,7 @@ def test_the_workload_is_everything_the_session_asked_for(launch: Launch, reconc
         labels={"slipway.dev/session": session.host, "slipway.dev/workspace": "research", "slipway.dev/preset": "jupyterlab"},
         start_timeout=900,
     )
+    assert driver.applied == [replace(workload, claims=())]
 
 
 def test_a_task_applies_the_newest_generation_and_frees_the_row(launch: Launch, reconciled: Any, cast: Cast, driver: FakeDriver) -> None:
@@ -122,12 +124,12 @@ def test_a_task_that_was_held_up_changes_nothing(
     session = launch()
     act = tasks._act
 
-    def held_up(late: Session) -> None:
+    def held_up(late: Session, ready: tasks.Ready) -> None:
         monkeypatch.setattr(tasks, "_act", act)
         services.delete(cast.owner, session)
         Session.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
         assert reconciled(session).applied_generation == 2
-        act(late)
+        act(late, ready)
 
     monkeypatch.setattr(tasks, "_act", held_up)
     session = reconciled(session)
@@ -279,6 +281,32 @@ def test_a_batch_costs_few_queries_and_each_session_fails_alone(
     assert set(Session.objects.needing_apply()) == {bad}
     assert not Session.objects.exclude(lease_until=None).exists()
     assert (len(driver.applied), driver.paused) == (6, [paused.host])
+
+
+def test_all_of_a_batch_are_prepared_before_the_first_is_applied(
+    launch: Launch, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = [launch(name=f"s-{number}") for number in range(3)]
+    bad, *good = [session.host for session in sessions]
+    done: list[str] = []
+    prepare, apply = driver.prepare, driver.apply
+
+    def prepared(workload: Workload) -> Workload:
+        if workload.name == bad:
+            raise ClusterError("QuotaExceeded", "Nothing is left.")
+        done.append(f"prepare {workload.name}")
+        return prepare(workload)
+
+    def applied(workload: Workload) -> None:
+        done.append(f"apply {workload.name}")
+        apply(workload)
+
+    monkeypatch.setattr(driver, "prepare", prepared)
+    monkeypatch.setattr(driver, "apply", applied)
+    tasks.reconcile(*(session.pk for session in sessions))
+    assert done == [f"{step} {host}" for step in ("prepare", "apply") for host in good]
+    assert [workload.claims for workload in driver.applied] == [(), ()]  # no claim is asked for twice
+    assert dict(Session.objects.values_list("host", "apply_reason")) == {bad: "QuotaExceeded", **dict.fromkeys(good, "")}
 
 
 def test_a_slow_cluster_keeps_no_other_session_of_the_batch(launch: Launch, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> None:

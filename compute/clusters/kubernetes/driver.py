@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from compute.clusters.base import ClusterError, Driver, Event, Health, Outdated, Stop
@@ -54,14 +55,19 @@ class KubernetesDriver:
 
     # What is wanted
 
-    def apply(self, workload: Workload) -> None:
+    def prepare(self, workload: Workload) -> Workload:
+        """The scheduler puts a pod off for seconds that it finds with a claim that is not bound yet."""
         refusal = self.offers(workload.image)
         if refusal:
             raise ClusterError("ImageNotOffered", refusal, retryable=False)
+        for claim in workload.claims:
+            self.ensure_claim(workload.namespace, claim)
+        return replace(workload, claims=())
+
+    def apply(self, workload: Workload) -> None:
+        workload = self.prepare(workload)
         self._identity.require()
         with self._namespace(workload.namespace):
-            for claim in workload.claims:
-                self.ensure_claim(workload.namespace, claim)
             if workload.generation != 1 or not self._launch(workload):
                 _until_undisturbed(lambda: self._replace(workload))
 

@@ -54,6 +54,9 @@ class LocalDriver:
     def ensure_namespace(self, namespace: Namespace) -> None:
         """Nothing to do: folders are made when they are first used, and this machine has no guards to set."""
 
+    def prepare(self, workload: Workload) -> Workload:
+        return workload  # a folder is there at once
+
     def apply(self, workload: Workload) -> None:
         refusal = self.offers(workload.image)
         if refusal:
