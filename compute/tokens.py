@@ -156,11 +156,14 @@ def count_request(token: ApiToken) -> Rate:
     window = now.replace(second=0, microsecond=0)
     limit = settings.SLIPWAY_API_RATE
     reset = max(1, int((window + WINDOW - now).total_seconds()))
-    counted = Case(When(window=window, then=F("used") + 1), default=Value(1))
-    allowed = ApiToken.objects.filter(pk=token.pk).exclude(window=window, used__gte=limit)
-    if not allowed.update(used=counted, window=window, last_used_at=now):
+    # A request that was slow, or whose machine's clock is, must not set back a minute that has begun.
+    running = (window, window + WINDOW)
+    counted = Case(When(window__range=running, then=F("used") + 1), default=Value(1))
+    newest = Case(When(window__range=running, then=F("window")), default=Value(window))
+    allowed = ApiToken.objects.filter(pk=token.pk).exclude(window__range=running, used__gte=limit)
+    if not allowed.update(used=counted, window=newest, last_used_at=now):
         return Rate(limit, 0, reset, allowed=False)
-    used = token.used + 1 if token.window == window else 1
+    used = token.used + 1 if token.window is not None and running[0] <= token.window <= running[1] else 1
     return Rate(limit, max(0, limit - used), reset, allowed=True)
 
 

@@ -125,8 +125,32 @@ def test_leaving_a_workspace_ends_what_a_token_reaches_there(api: Tokened, cast:
     assert client.get("workspaces/research").status == 404
 
 
-def test_requests_are_counted_per_token_and_minute(api: Tokened, settings: Any) -> None:
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Set the clock to so many seconds after the beginning of the next minute, and stop it."""
+    minute = timezone.now().replace(second=0, microsecond=0) + timedelta(minutes=1)
+
+    def at(seconds: int) -> None:
+        monkeypatch.setattr("django.utils.timezone.now", lambda: minute + timedelta(seconds=seconds))
+
+    return at
+
+
+def test_a_request_of_the_last_minute_does_not_give_the_new_one_back(api: Tokened, settings: Any, at: Callable[[int], None]) -> None:
+    settings.SLIPWAY_API_RATE = 2
+    client = api("owner")
+    statuses = []
+    for seconds in (0, -1, 1, -1, 60):
+        at(seconds)
+        statuses.append(client.get("me").status)
+    assert statuses == [200, 200, 429, 429, 200]
+    at(-7200)  # nor does a clock that was ahead hold anybody up for long
+    assert client.get("me").status == 200
+
+
+def test_requests_are_counted_per_token_and_minute(api: Tokened, settings: Any, at: Callable[[int], None]) -> None:
     settings.SLIPWAY_API_RATE = 3
+    at(1)
     client, other = api("owner"), api("owner")
     left = [client.get("me")["RateLimit-Remaining"] for _ in range(3)]
     assert left == ["2", "1", "0"]
@@ -139,8 +163,9 @@ def test_requests_are_counted_per_token_and_minute(api: Tokened, settings: Any) 
     assert ApiToken.objects.filter(last_used_at__isnull=False).count() == 2
 
 
-def test_what_is_refused_for_its_scope_counts_too(api: Tokened, settings: Any) -> None:
+def test_what_is_refused_for_its_scope_counts_too(api: Tokened, settings: Any, at: Callable[[int], None]) -> None:
     settings.SLIPWAY_API_RATE = 2
+    at(1)
     client = api("owner")
     assert [client.post("tokens", {}).status for _ in range(3)] == [403, 403, 429]
 
