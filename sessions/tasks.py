@@ -48,7 +48,7 @@ NEEDED = {
 NOT_NEEDED = [field.name for field in Session._meta.concrete_fields if field.name not in NEEDED]
 BATCH = 8  # sessions that one task may be given
 AWAY = 0.5  # seconds between tries of a database that does not answer
-PATIENCE = 2.0  # seconds after which a task begins with no other session; leases and time-outs are much longer
+PATIENCE = 2.0  # seconds after which a task's step begins with no other session; leases and time-outs are much longer
 
 Ready = dict[int, Workload]  # by session: what is left to apply
 
@@ -105,11 +105,11 @@ def reconcile(*session_ids: int) -> None:
 
 
 def _reconcile(session_ids: Sequence[int], holder: str) -> None:
-    """In two steps: what a cluster needs a while for is begun for all, and then done for the first ones while the others are sent."""
-    until = time.monotonic() + PATIENCE
+    """In two steps, so that the cluster can go on with the claims of all while the sessions are sent one after the other."""
     sessions = _claim(session_ids, holder)
     ready: Ready = {}
     for step in (_prepare, _act):
+        until = time.monotonic() + PATIENCE  # of each step: the first session is sent however slow the cluster was to prepare it
         sessions = [session for session in sessions if _do(step, session, ready, holder, until)]
     _record_applied(sessions, holder)
     if well_again := {session.workspace.cluster_id for session in sessions if session.attempts}:

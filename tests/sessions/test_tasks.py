@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -135,6 +136,26 @@ def test_a_task_that_was_held_up_changes_nothing(
     session = reconciled(session)
     assert (driver.applied, driver.removed) == ([], [session.host])
     assert (session.generation, session.applied_generation, session.lease_until, session.apply_reason) == (2, 2, None, "")
+
+
+def test_a_cluster_that_is_slower_than_our_patience_gets_one_session_after_the_other(
+    launch: Launch, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = launch(name="first"), launch(name="second")
+    OrmQ.objects.all().delete()
+    monkeypatch.setattr(tasks, "PATIENCE", 0.05)
+    prepare = driver.prepare
+
+    def slow(workload: Workload) -> Workload:
+        time.sleep(0.1)
+        return prepare(workload)
+
+    monkeypatch.setattr(driver, "prepare", slow)
+    tasks.reconcile(first.pk, second.pk)
+    assert [workload.name for workload in driver.applied] == [first.host]
+    assert OrmQ.objects.count() == 1  # for the second
+    tasks.reconcile(second.pk)
+    assert [workload.name for workload in driver.applied] == [first.host, second.host]
 
 
 @pytest.mark.parametrize("desired", Desired)
